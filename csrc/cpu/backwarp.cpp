@@ -1,0 +1,114 @@
+#include "kernels.h"
+#include "pair.h"
+
+namespace vfi {
+
+namespace {
+
+template <class F, class A>
+void locate(const BackwarpParams<F, A>& p, i64 n, int y, int x0, int count, i64 stride_y, i64 stride_x,
+            Taps<A>* taps) {
+  using Op = Backwarp<F, A>;
+  for (int i = 0; i < count; ++i)
+    taps[i] = taps_at(Op::x_at(p, n, y, x0 + i), Op::y_at(p, n, y, x0 + i), p.h, p.w, p.padding, stride_y, stride_x);
+}
+
+// Offsets depend on the strides of an image's planes; most lists hold one layout, so they are made again only on a change.
+struct PlaneStrides {
+  i64 y = -1, x = -1;
+  template <class A> bool change(const BackwarpImage<A>& image) {
+    const bool changed = image.image.y != y || image.image.x != x;
+    y = image.image.y;
+    x = image.image.x;
+    return changed;
+  }
+};
+
+}  // namespace
+
+template <class F, class A> void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+  Taps<A> taps[kBlock];
+  for_each_block(begin, end, p.h, p.w, [&](i64 n, int y, int x0, int count) {
+    PlaneStrides strides;
+    for (int k = 0; k < p.count; ++k) {
+      const BackwarpImage<A>& image = p.images[k];
+      if (strides.change(image)) locate(p, n, y, x0, count, strides.y, strides.x, taps);
+      with_image_type<A>(image.dtype, [&](auto type) {
+        using T = decltype(type);
+        const View<const T> in = typed<const T>(image.image);
+        const View<T> out = typed<T>(image.out);
+        for (int c = 0; c < image.channels; ++c) {
+          const T* plane = in.at(n / p.repeat, c, 0, 0);
+          T* row = out.at(n, c, y, x0);
+          for (int i = 0; i < count; ++i, row += out.x) store(row, sample(plane, taps[i]));
+        }
+      });
+    }
+  });
+}
+
+template <class F, class A> void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+  Taps<A> taps[kBlock];
+  A dx[kBlock], dy[kBlock];
+  for_each_block(begin, end, p.h, p.w, [&](i64 n, int y, int x0, int count) {
+    PlaneStrides strides;
+    std::fill_n(dx, count, A(0));
+    std::fill_n(dy, count, A(0));
+    for (int k = 0; k < p.count; ++k) {
+      const BackwarpImage<A>& image = p.images[k];
+      if (strides.change(image)) locate(p, n, y, x0, count, strides.y, strides.x, taps);
+      with_image_type<A>(image.dtype, [&](auto type) {
+        using T = decltype(type);
+        const View<const T> in = typed<const T>(image.image), grad_out = typed<const T>(image.grad_out);
+        for (int c = 0; c < image.channels; ++c) {
+          const T* plane = in.at(n / p.repeat, c, 0, 0);
+          for (int i = 0; i < count; ++i) {
+            const A grad = number<A>(*grad_out.at(n, c, y, x0 + i));
+            const Slope<A> s = sample_slope(plane, taps[i]);
+            dx[i] += grad * s.dx;
+            dy[i] += grad * s.dy;
+          }
+        }
+      });
+    }
+    for (int i = 0; i < count; ++i) {
+      store(p.grad_flow.at(n, 0, y, x0 + i), dx[i]);
+      store(p.grad_flow.at(n, 1, y, x0 + i), dy[i]);
+    }
+  });
+}
+
+template <class F, class A>
+void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i64 end) {
+  const BackwarpImage<A>& image = p.images[i];
+  std::vector<A> plane(i64(p.h) * p.w);
+  Taps<A> taps[kBlock];
+  with_image_type<A>(image.dtype, [&](auto type) {
+    using T = decltype(type);
+    const View<const T> grad_out = typed<const T>(image.grad_out);
+    for (i64 task = begin; task < end; ++task) {
+      const i64 frame = task / image.channels;
+      const int c = int(task % image.channels);
+      std::fill(plane.begin(), plane.end(), A(0));
+      for_each_block(frame * p.repeat * p.h, (frame + 1) * p.repeat * p.h, p.h, p.w,
+                     [&](i64 n, int y, int x0, int count) {
+        locate(p, n, y, x0, count, p.w, 1, taps);
+        for (int j = 0; j < count; ++j) {
+          const A grad = number<A>(*grad_out.at(n, c, y, x0 + j));
+          for (int k = 0; k < 4; ++k)
+            if (taps[j].weight[k] != 0) plane[taps[j].offset[k]] += taps[j].weight[k] * grad;
+        }
+      });
+      for (int y = 0; y < p.h; ++y)
+        for (int x = 0; x < p.w; ++x) *image.grad_image.at(frame, c, y, x) = plane[i64(y) * p.w + x];
+    }
+  });
+}
+
+#define VFI_INSTANTIATE(F, A)                                                              \
+  template void backwarp_forward<F, A>(const BackwarpParams<F, A>&, i64, i64);             \
+  template void backwarp_backward_flow<F, A>(const BackwarpParams<F, A>&, i64, i64);       \
+  template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, i64, i64);
+VFI_FOR_EACH_BACKWARP(VFI_INSTANTIATE)
+
+}  // namespace vfi

@@ -1,0 +1,108 @@
+// Loops of the two-frame operations over rows and planes. Op is WarpBlend or VoxelFlow (csrc/math).
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "../math/pair.h"
+
+namespace vfi {
+
+// Pixels of a row are taken in blocks: positions and weights once for all channels, kept in cache between them.
+constexpr int kBlock = 64;
+
+template <class A> struct BlockTaps {
+  Taps<A> taps[2][kBlock];
+  A gain[2][kBlock];
+};
+
+template <class Op>
+inline void locate(const typename Op::Params& p, i64 n, int y, int x0, int count,
+                   BlockTaps<typename Op::A>& block) {
+  const auto& q = p.pair;
+  for (int i = 0; i < count; ++i) {
+    const auto lane = Op::lane(p, n, y, x0 + i);
+    block.taps[0][i] = taps_at(lane.x[0], lane.y[0], q.h, q.w, q.padding, q.frame0.y, q.frame0.x);
+    block.taps[1][i] = taps_at(lane.x[1], lane.y[1], q.h, q.w, q.padding, q.frame1.y, q.frame1.x);
+    block.gain[0][i] = lane.gain[0];
+    block.gain[1][i] = lane.gain[1];
+  }
+}
+
+// Calls body(n, y, x0, count) for the blocks of rows [begin, end) of n * h rows.
+template <class Body> inline void for_each_block(i64 begin, i64 end, int h, int w, const Body& body) {
+  for (i64 row = begin; row < end; ++row)
+    for (int x = 0; x < w; x += kBlock) body(row / h, int(row % h), x, std::min(kBlock, w - x));
+}
+
+// Output rows [begin, end) of n * h.
+template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
+  using A = typename Op::A;
+  const auto& q = p.pair;
+  BlockTaps<A> block;
+  for_each_block(begin, end, q.h, q.w, [&](i64 n, int y, int x0, int count) {
+    locate<Op>(p, n, y, x0, count, block);
+    for (int c = 0; c < q.c; ++c) {
+      const auto* plane0 = q.frame0.at(n / q.repeat, c, 0, 0);
+      const auto* plane1 = q.frame1.at(n / q.repeat, c, 0, 0);
+      auto* out = q.out.at(n, c, y, x0);
+      for (int i = 0; i < count; ++i, out += q.out.x)
+        store(out, block.gain[0][i] * sample(plane0, block.taps[0][i]) +
+                       block.gain[1][i] * sample(plane1, block.taps[1][i]));
+    }
+  });
+}
+
+// Gradients of flows, mask and timestep for rows [begin, end) of n * h: every pixel writes its own, nothing is scattered.
+template <class Op> void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
+  using A = typename Op::A;
+  const auto& q = p.pair;
+  BlockTaps<A> block;
+  PairSums<A> sums[kBlock];
+  for_each_block(begin, end, q.h, q.w, [&](i64 n, int y, int x0, int count) {
+    locate<Op>(p, n, y, x0, count, block);
+    std::fill_n(sums, count, PairSums<A>{});
+    for (int c = 0; c < q.c; ++c) {
+      const typename Op::Image* planes[2] = {q.frame0.at(n / q.repeat, c, 0, 0), q.frame1.at(n / q.repeat, c, 0, 0)};
+      for (int i = 0; i < count; ++i) {
+        const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i));
+        for (int f = 0; f < 2; ++f) {
+          const Slope<A> s = sample_slope(planes[f], block.taps[f][i]);
+          sums[i].value[f] += grad * s.value;
+          sums[i].dx[f] += grad * s.dx;
+          sums[i].dy[f] += grad * s.dy;
+        }
+      }
+    }
+    for (int i = 0; i < count; ++i) Op::finish(p, n, y, x0 + i, Op::lane(p, n, y, x0 + i), sums[i]);
+  });
+}
+
+// Gradients of frame planes [begin, end) of 2 * (n / repeat) * c. A plane belongs to one caller, which visits its source
+// pixels in order: no atomics, and the same result with any number of threads.
+template <class Op> void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end) {
+  using A = typename Op::A;
+  const auto& q = p.pair;
+  const i64 frames = q.n / q.repeat;
+  std::vector<A> plane(i64(q.h) * q.w);
+  for (i64 task = begin; task < end; ++task) {
+    const int c = int(task % q.c), f = int(task / q.c / frames);
+    const i64 frame = task / q.c % frames;
+    const View<A>& target = f ? q.grad_frame1 : q.grad_frame0;
+    if (!target.data) continue;
+    std::fill(plane.begin(), plane.end(), A(0));
+    for_each_block(frame * q.repeat * q.h, (frame + 1) * q.repeat * q.h, q.h, q.w,
+                   [&](i64 n, int y, int x0, int count) {
+      for (int i = 0; i < count; ++i) {
+        const auto lane = Op::lane(p, n, y, x0 + i);
+        const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, q.w, 1);
+        const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i)) * lane.gain[f];
+        for (int k = 0; k < 4; ++k)
+          if (taps.weight[k] != 0) plane[taps.offset[k]] += taps.weight[k] * grad;
+      }
+    });
+    for (int y = 0; y < q.h; ++y)
+      for (int x = 0; x < q.w; ++x) *target.at(frame, c, y, x) = plane[i64(y) * q.w + x];
+  }
+}
+
+}  // namespace vfi

@@ -1,0 +1,14 @@
+#include "kernels.h"
+#include "pair.h"
+
+namespace vfi {
+
+#define VFI_FORWARD(T, F) template void pair_forward<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, i64, i64);
+VFI_FOR_EACH_PAIR(VFI_FORWARD)
+
+#define VFI_BACKWARD(T, F)                                                                      \
+  template void pair_backward_inputs<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, i64, i64); \
+  template void pair_backward_frames<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, i64, i64);
+VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)
+
+}  // namespace vfi

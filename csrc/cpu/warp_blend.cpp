@@ -1,0 +1,14 @@
+#include "kernels.h"
+#include "pair.h"
+
+namespace vfi {
+
+#define VFI_FORWARD(T, F) template void pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
+VFI_FOR_EACH_PAIR(VFI_FORWARD)
+
+#define VFI_BACKWARD(T, F)                                                                      \
+  template void pair_backward_inputs<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64); \
+  template void pair_backward_frames<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
+VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)
+
+}  // namespace vfi

@@ -1,0 +1,55 @@
+// Kernels of the two-frame operations, one thread an output pixel. Op is WarpBlend or VoxelFlow (csrc/math).
+#pragma once
+#include "../math/voxel_flow.h"
+#include "../math/warp_blend.h"
+#include "portable.cuh"
+
+namespace vfi {
+
+template <class Op> __global__ void __launch_bounds__(kThreads) pair_forward(const typename Op::Params p) {
+  const auto& q = p.pair;
+  for_each_pixel(q.n, q.h, q.w, [&](i64 n, int y, int x) {
+    const auto lane = Op::lane(p, n, y, x);
+    const auto taps0 = taps_at(lane.x[0], lane.y[0], q.h, q.w, q.padding, q.frame0.y, q.frame0.x);
+    const auto taps1 = taps_at(lane.x[1], lane.y[1], q.h, q.w, q.padding, q.frame1.y, q.frame1.x);
+    for (int c = 0; c < q.c; ++c)
+      store(q.out.at(n, c, y, x), lane.gain[0] * sample(q.frame0.at(n / q.repeat, c, 0, 0), taps0) +
+                                      lane.gain[1] * sample(q.frame1.at(n / q.repeat, c, 0, 0), taps1));
+  });
+}
+
+// Adds grad to the pixels that a sample was made of. The order of the additions, and so the last bits, vary from run to run.
+template <class A> __device__ __forceinline__ void scatter(A* plane, const Taps<A>& taps, A grad) {
+  for (int k = 0; k < 4; ++k)
+    if (taps.weight[k] != 0) atomicAdd(plane + taps.offset[k], taps.weight[k] * grad);
+}
+
+// grad_frame0 and grad_frame1 must be zero before.
+template <class Op> __global__ void __launch_bounds__(kThreads) pair_backward(const typename Op::Params p) {
+  using A = typename Op::A;
+  const auto& q = p.pair;
+  const bool wants_inputs = Op::wants_inputs(p);
+  for_each_pixel(q.n, q.h, q.w, [&](i64 n, int y, int x) {
+    const auto lane = Op::lane(p, n, y, x);
+    PairSums<A> sums = {};
+    for (int f = 0; f < 2; ++f) {
+      const auto& frame = f ? q.frame1 : q.frame0;
+      const auto& target = f ? q.grad_frame1 : q.grad_frame0;
+      const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, frame.y, frame.x);
+      const auto target_taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, target.y, target.x);
+      for (int c = 0; c < q.c; ++c) {
+        const A grad = number<A>(*q.grad_out.at(n, c, y, x));
+        if (wants_inputs) {
+          const Slope<A> s = sample_slope(frame.at(n / q.repeat, c, 0, 0), taps);
+          sums.value[f] += grad * s.value;
+          sums.dx[f] += grad * s.dx;
+          sums.dy[f] += grad * s.dy;
+        }
+        if (target.data) scatter(target.at(n / q.repeat, c, 0, 0), target_taps, grad * lane.gain[f]);
+      }
+    }
+    if (wants_inputs) Op::finish(p, n, y, x, lane, sums);
+  });
+}
+
+}  // namespace vfi

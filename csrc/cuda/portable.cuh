@@ -1,0 +1,22 @@
+// What the kernels need from their compiler: nvcc and NVRTC have it built in; a host compiler takes the CUDA emulator of the
+// tests, which is found as cuemu.h on its include path.
+#pragma once
+#if !defined(__CUDACC__) && !defined(__CUDACC_RTC__)
+#include "cuemu.h"
+#endif
+#include "../math/number.h"
+
+namespace vfi {
+
+constexpr int kThreads = 128;  // of a block, side by side in a row of the output
+
+// The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second and third axis
+// have a limit.
+template <class Body> __device__ __forceinline__ void for_each_pixel(i64 batch, int h, int w, const Body& body) {
+  const int x = int(blockIdx.x * blockDim.x + threadIdx.x);
+  if (x >= w) return;
+  for (i64 n = blockIdx.z; n < batch; n += gridDim.z)
+    for (int y = int(blockIdx.y); y < h; y += int(gridDim.y)) body(n, y, x);
+}
+
+}  // namespace vfi

@@ -1,0 +1,33 @@
+#include "sepconv.cuh"
+
+#include "launch.cuh"
+
+namespace vfi::cuda {
+
+template <class T, class F> const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
+  vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
+  return error_of(cudaGetLastError());
+}
+
+template <class T, class F> const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
+  const cudaStream_t s = stream_of(stream);
+  SepconvParams<T, F> p = params;
+  for (p.selected = 0; p.selected < p.terms; ++p.selected) {
+    const SepconvTerm<T, F>& term = p.term[p.selected];
+    if (term.grad_vertical.data)
+      vfi::sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * term.kv, p.w), kThreads, 0, s>>>(p);
+    if (term.grad_horizontal.data)
+      vfi::sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * term.kh, p.w), kThreads, 0, s>>>(p);
+    if (term.grad_image.data)
+      vfi::sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);
+  }
+  return error_of(cudaGetLastError());
+}
+
+#define VFI_FORWARD(T, F) template const char* sepconv_forward<T, F>(const SepconvParams<T, F>&, void*);
+VFI_FOR_EACH_PAIR(VFI_FORWARD)
+
+#define VFI_BACKWARD(T, F) template const char* sepconv_backward<T, F>(const SepconvParams<T, F>&, void*);
+VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)
+
+}  // namespace vfi::cuda

@@ -1,0 +1,97 @@
+// Kernels of sepconv: one thread an output (or gradient) pixel, plain loops over the taps. Nothing is scattered: the image
+// gradient is gathered, so all gradients are deterministic.
+#pragma once
+#include "../math/sepconv.h"
+#include "portable.cuh"
+
+namespace vfi {
+
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads) sepconv_forward(const SepconvParams<T, F> p) {
+  using A = sum_t<T>;
+  for_each_pixel(p.n, p.h, p.w, [&](i64 n, int y, int x) {
+    for (int c = 0; c < p.c; ++c) {
+      A sum = 0;
+      for (int t = 0; t < p.terms; ++t) {
+        const SepconvTerm<T, F>& term = p.term[t];
+        for (int i = 0; i < term.kv; ++i) {
+          const T* row = term.image.at(n, c, clamped(y + i - term.top, term.image_h), 0);
+          A line = 0;
+          for (int j = 0; j < term.kh; ++j)
+            line += number<A>(row[clamped(x + j - term.left, term.image_w) * term.image.x]) *
+                    read<A>(term.horizontal, n, j, y, x);
+          sum += line * read<A>(term.vertical, n, i, y, x);
+        }
+      }
+      store(p.out.at(n, c, y, x), sum);
+    }
+  });
+}
+
+// One thread a pixel and tap: blockIdx.y strides over the taps of a tensor and the rows together.
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads) sepconv_backward_vertical(const SepconvParams<T, F> p) {
+  using A = sum_t<T>;
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  for_each_pixel(p.n, p.h * term.kv, p.w, [&](i64 n, int row_and_tap, int x) {
+    const int y = row_and_tap / term.kv, i = row_and_tap % term.kv;
+    A sum = 0;
+    for (int c = 0; c < p.c; ++c) {
+      const T* row = term.image.at(n, c, clamped(y + i - term.top, term.image_h), 0);
+      A line = 0;
+      for (int j = 0; j < term.kh; ++j)
+        line += number<A>(row[clamped(x + j - term.left, term.image_w) * term.image.x]) *
+                read<A>(term.horizontal, n, j, y, x);
+      sum += line * number<A>(*p.grad_out.at(n, c, y, x));
+    }
+    store(term.grad_vertical.at(n, i, y, x), sum);
+  });
+}
+
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads) sepconv_backward_horizontal(const SepconvParams<T, F> p) {
+  using A = sum_t<T>;
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  for_each_pixel(p.n, p.h * term.kh, p.w, [&](i64 n, int row_and_tap, int x) {
+    const int y = row_and_tap / term.kh, j = row_and_tap % term.kh;
+    const int column = clamped(x + j - term.left, term.image_w);
+    A sum = 0;
+    for (int c = 0; c < p.c; ++c) {
+      A line = 0;
+      for (int i = 0; i < term.kv; ++i)
+        line += number<A>(*term.image.at(n, c, clamped(y + i - term.top, term.image_h), column)) *
+                read<A>(term.vertical, n, i, y, x);
+      sum += line * number<A>(*p.grad_out.at(n, c, y, x));
+    }
+    store(term.grad_horizontal.at(n, j, y, x), sum);
+  });
+}
+
+// One thread an image pixel: every output that read it, directly or as replicated border.
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads) sepconv_backward_image(const SepconvParams<T, F> p) {
+  using A = sum_t<T>;
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  for_each_pixel(p.n, term.image_h, term.image_w, [&](i64 n, int y, int x) {
+    const Span rows = positions_of(y, term.image_h, term.top, p.h, term.kv);
+    const Span columns = positions_of(x, term.image_w, term.left, p.w, term.kh);
+    for (int c = 0; c < p.c; ++c) {
+      A sum = 0;
+      for (int r = rows.first; r <= rows.last; ++r)
+        for (int i = 0; i < term.kv; ++i) {
+          const int oy = r - i;
+          if (oy < 0 || oy >= p.h) continue;
+          for (int s = columns.first; s <= columns.last; ++s)
+            for (int j = 0; j < term.kh; ++j) {
+              const int ox = s - j;
+              if (ox < 0 || ox >= p.w) continue;
+              sum += number<A>(*p.grad_out.at(n, c, oy, ox)) * read<A>(term.vertical, n, i, oy, ox) *
+                     read<A>(term.horizontal, n, j, oy, ox);
+            }
+        }
+      *term.grad_image.at(n, c, y, x) = sum;
+    }
+  });
+}
+
+}  // namespace vfi

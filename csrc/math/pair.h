@@ -1,0 +1,27 @@
+// What warp_blend and voxel_flow share: two frames, each sampled at a position of its own, and a weighted sum.
+#pragma once
+#include "sample.h"
+
+namespace vfi {
+
+template <class T> struct FramePair {
+  View<const T> frame0, frame1;             // [n / repeat, c, h, w]
+  View<T> out;                              // [n, c, h, w]
+  View<const T> grad_out;                   // [n, c, h, w]; backward only, like all below
+  View<sum_t<T>> grad_frame0, grad_frame1;  // like the frames; null where not wanted
+  int n, c, h, w;
+  int repeat;   // frame i serves entries i * repeat .. (i + 1) * repeat - 1
+  int padding;  // Padding
+};
+
+// Where one output pixel reads the two frames, and the factor of each sample: out = gain[0] s[0] + gain[1] s[1].
+template <class A> struct PairLane { A x[2], y[2], gain[2]; };
+
+// Sums over the channels, for gradients: of grad * sample, and of grad * the sample's derivatives by x and y.
+template <class A> struct PairSums { A value[2], dx[2], dy[2]; };
+
+template <class A, class F> VFI_FN A read(const View<const F>& view, i64 n, i64 c, i64 y, i64 x) {
+  return number<A>(*view.at(n, c, y, x));
+}
+
+}  // namespace vfi

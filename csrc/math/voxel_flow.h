@@ -1,0 +1,43 @@
+// voxel_flow, one pixel: the contract is in vfi_kernels/ops/voxel_flow.py.
+#pragma once
+#include "pair.h"
+
+namespace vfi {
+
+template <class T, class F> struct VoxelFlowParams {
+  FramePair<T> pair;
+  View<const F> flow;  // [n, 3, h, w] dx, dy in pixels, dt in [0, 1]
+  View<F> grad_flow;   // like flow; null where not wanted
+  int extrapolate;     // read at -2 and -1 times the flow instead of -1 and +1
+};
+
+template <class T, class F> struct VoxelFlow {
+  using Image = T;
+  using A = sum_t<T>;
+  using Params = VoxelFlowParams<T, F>;
+
+  static VFI_FN A step0(const Params& p) { return p.extrapolate ? A(-2) : A(-1); }
+  static VFI_FN A step1(const Params& p) { return p.extrapolate ? A(-1) : A(1); }
+
+  static VFI_FN PairLane<A> lane(const Params& p, i64 n, i64 y, i64 x) {
+    const A dx = read<A>(p.flow, n, 0, y, x), dy = read<A>(p.flow, n, 1, y, x);
+    A dt = read<A>(p.flow, n, 2, y, x);
+    dt = !(dt > 0) ? A(0) : dt < 1 ? dt : A(1);  // NaN counts as 0
+    return {{A(x) + step0(p) * dx, A(x) + step1(p) * dx},
+            {A(y) + step0(p) * dy, A(y) + step1(p) * dy},
+            {1 - dt, dt}};
+  }
+
+  static VFI_FN bool wants_inputs(const Params& p) { return p.grad_flow.data != nullptr; }
+
+  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<A>& lane, const PairSums<A>& s) {
+    if (!p.grad_flow.data) return;
+    const A k0 = step0(p) * lane.gain[0], k1 = step1(p) * lane.gain[1];
+    store(p.grad_flow.at(n, 0, y, x), k0 * s.dx[0] + k1 * s.dx[1]);
+    store(p.grad_flow.at(n, 1, y, x), k0 * s.dy[0] + k1 * s.dy[1]);
+    const A dt = read<A>(p.flow, n, 2, y, x);
+    store(p.grad_flow.at(n, 2, y, x), dt >= 0 && dt <= 1 ? s.value[1] - s.value[0] : A(0));
+  }
+};
+
+}  // namespace vfi

@@ -1,0 +1,56 @@
+// What the torch side of the two-frame operations shares.
+#pragma once
+#include "../cpu/kernels.h"
+#include "glue.h"
+#ifdef VFI_WITH_CUDA
+#include "../cuda/launch.h"
+#endif
+
+namespace vfi {
+
+struct PairSizes { i64 n, c, h, w; };
+
+inline PairSizes check_pair(const Tensor& frame0, const Tensor& frame1, const Tensor& flow, i64 flow_channels) {
+  const Sizes s = sizes_of(frame0);
+  check_like("frame1", frame1, s, frame0);
+  STD_TORCH_CHECK(frame1.scalar_type() == frame0.scalar_type(), "vfi_kernels: frames must have one dtype");
+  const i64 n = sizes_of(flow)[0];
+  check_like("the flow", flow, {n, flow_channels, s[2], s[3]}, frame0);
+  repeat_of(n, s[0]);
+  return {n, s[1], s[2], s[3]};
+}
+
+template <class T>
+FramePair<T> frame_pair(const Tensor& frame0, const Tensor& frame1, const PairSizes& s, std::string_view padding) {
+  FramePair<T> pair = {};
+  pair.frame0 = view<const T>(frame0);
+  pair.frame1 = view<const T>(frame1);
+  pair.n = int(s.n);
+  pair.c = int(s.c);
+  pair.h = int(s.h);
+  pair.w = int(s.w);
+  pair.repeat = repeat_of(s.n, frame0.size(0));
+  pair.padding = padding_of(padding);
+  return pair;
+}
+
+template <class Op> void run_forward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
+#ifdef VFI_WITH_CUDA
+  if (!frame0.is_cpu()) return on_cuda(frame0, [&](void* stream) { return cuda::pair_forward<Op>(p, stream); });
+#endif
+  on_cpu(i64(p.pair.n) * p.pair.h, p.pair.w, [&](i64 begin, i64 end) { pair_forward<Op>(p, begin, end); });
+}
+
+template <class Op> void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
+#ifdef VFI_WITH_CUDA
+  if (!frame0.is_cpu()) return on_cuda(frame0, [&](void* stream) { return cuda::pair_backward<Op>(p, stream); });
+#endif
+  const auto& q = p.pair;
+  if (Op::wants_inputs(p))
+    on_cpu(i64(q.n) * q.h, q.w, [&](i64 begin, i64 end) { pair_backward_inputs<Op>(p, begin, end); });
+  if (q.grad_frame0.data || q.grad_frame1.data)
+    on_cpu(2 * (q.n / q.repeat) * q.c, i64(q.h) * q.w * q.repeat,
+           [&](i64 begin, i64 end) { pair_backward_frames<Op>(p, begin, end); });
+}
+
+}  // namespace vfi

@@ -1,0 +1,17 @@
+"""Hand-written CUDA and CPU kernels for video frame interpolation, as PyTorch operators."""
+
+from .backends import backends
+from .ops import backwarp, backwarp_multi, sepconv, sepconv_pair, voxel_flow, warp_blend
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "backends",
+    "backwarp",
+    "backwarp_multi",
+    "sepconv",
+    "sepconv_pair",
+    "voxel_flow",
+    "warp_blend",
+]

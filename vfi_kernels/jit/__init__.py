@@ -1,0 +1,53 @@
+"""CUDA kernels compiled at first use by NVRTC through CuPy, where the package was built without nvcc.
+
+They are the kernels of csrc/cuda, launched by ``kernels.py`` and registered as the CUDA implementation of the operators, so
+autograd, ``torch.compile`` and ``vmap`` work as with the compiled library.
+"""
+
+import ctypes
+import functools
+
+import numpy as np
+import torch
+
+from vfi_kernels.jit import source
+from vfi_kernels.jit.kernels import OPERATORS, Kernels
+
+__all__ = ["available"]
+
+
+@functools.cache
+def _function(cupy, file: str, kernel: str, device: int):
+    """The compiled kernel; a module belongs to the device it was loaded on."""
+    name = f"vfi::{kernel}"
+    module = cupy.RawModule(code=source.inlined(file), options=("-std=c++17", "-default-device"), name_expressions=(name,))
+    return module.get_function(name)
+
+
+def _launch_with(cupy):
+    def launch(file, kernel, grid, block, params: ctypes.Structure, device: torch.device) -> None:
+        # CuPy takes a struct by value as an array of one element; its dtype only has to have the size.
+        by_value = np.frombuffer(bytes(params), dtype=[("bytes", np.uint8, ctypes.sizeof(params))])
+        index = torch.cuda.current_device() if device.index is None else device.index
+        stream = torch.cuda.current_stream(index).cuda_stream
+        with cupy.cuda.Device(index), cupy.cuda.ExternalStream(stream, index):
+            _function(cupy, file, kernel, index)(grid, block, (by_value,))
+
+    return launch
+
+
+@functools.cache
+def available() -> tuple[bool, str]:
+    """Whether kernels can be compiled at run time, and if not, what is missing. The first call registers them."""
+    try:
+        import cupy
+    except ImportError as error:
+        return False, f"CuPy is not installed ({error})"
+    if not torch.cuda.is_available():
+        return False, "torch finds no CUDA device"
+    global _library  # dropping it would take the registrations back
+    _library = torch.library.Library("vfi_kernels", "IMPL")
+    kernels = Kernels(_launch_with(cupy))
+    for name in OPERATORS:
+        _library.impl(name, getattr(kernels, name), "CUDA")
+    return True, ""

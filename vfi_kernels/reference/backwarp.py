@@ -1,0 +1,34 @@
+"""Backward sampling along a flow, in plain PyTorch."""
+
+from torch import Tensor
+
+from .numbers import finish, sum_dtype
+from .sampling import coordinates, sample, spread
+
+
+def backwarp(
+    images: list[Tensor],  # each [F, C, H, W]
+    flow: Tensor,  # [N, 2, H, W] dx, dy in pixels; N a multiple of F
+    padding: str,  # "border" or "zeros"
+) -> list[Tensor]:  # each [N, C, H, W]
+    """Every image at (x + dx, y + dy)."""
+    results = []
+    for image in images:
+        x, y = coordinates(flow, 1, sum_dtype(image.dtype))
+        results.append(finish(sample(image, x, y, padding), image))
+    return results
+
+
+def frame_gradients(
+    grads: list[Tensor],  # each [N, C, H, W]
+    images: list[Tensor],
+    flow: Tensor,
+    padding: str,
+    wanted: list[bool],  # one per image
+) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
+    """The gradients of the images alone, with sums in a fixed order: see `spread`."""
+    results: list[Tensor | None] = []
+    for grad, image, want in zip(grads, images, wanted, strict=True):
+        x, y = coordinates(flow, 1, sum_dtype(image.dtype))
+        results.append(spread(grad.to(x.dtype), x, y, image.shape[0], padding) if want else None)
+    return results

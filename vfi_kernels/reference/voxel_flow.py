@@ -1,0 +1,54 @@
+"""Trilinear sampling of the two-frame volume, in plain PyTorch."""
+
+import torch
+from torch import Tensor
+
+from .numbers import finish, sum_dtype
+from .sampling import coordinates, sample, spread
+
+FACTORS = {"interpolate": (-1, 1), "extrapolate": (-2, -1)}  # of the flow, for frame 0 and frame 1
+
+
+def time(flow: Tensor, dtype: torch.dtype) -> Tensor:
+    """dt [N, 1, H, W], clamped to [0, 1]; NaN is 0. The gradient passes inside and on the ends, as in
+    torch.clamp.
+    """
+    dt = flow[:, 2:3].to(dtype)
+    return torch.where(dt.isnan(), torch.zeros_like(dt), dt.clamp(0, 1))
+
+
+def voxel_flow(
+    frame0: Tensor,  # [F, C, H, W]
+    frame1: Tensor,  # [F, C, H, W]
+    flow: Tensor,  # [N, 3, H, W] dx, dy in pixels, dt in [0, 1]; N a multiple of F
+    mode: str,  # "interpolate" or "extrapolate"
+    padding: str,  # "border" or "zeros"
+) -> Tensor:  # [N, C, H, W]
+    """(1 - dt) frame0(x - dx, y - dy) + dt frame1(x + dx, y + dy), or at (x - 2dx, y - 2dy) and (x - dx, y -
+    dy).
+    """
+    dtype = sum_dtype(frame0.dtype)
+    factor0, factor1 = FACTORS[mode]
+    dt = time(flow, dtype)
+    w0 = sample(frame0, *coordinates(flow, factor0, dtype), padding)
+    w1 = sample(frame1, *coordinates(flow, factor1, dtype), padding)
+    return finish((1 - dt) * w0 + dt * w1, frame0)
+
+
+def frame_gradients(
+    grad: Tensor,  # [N, C, H, W]
+    frame0: Tensor,
+    frame1: Tensor,
+    flow: Tensor,
+    mode: str,
+    padding: str,
+    wanted: list[bool],  # frame 0, frame 1
+) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
+    """The gradients of the frames alone, with sums in a fixed order: see `spread`."""
+    dtype = sum_dtype(frame0.dtype)
+    dt = time(flow, dtype)
+    results: list[Tensor | None] = []
+    for share, factor, want in zip((1 - dt, dt), FACTORS[mode], wanted, strict=True):
+        x, y = coordinates(flow, factor, dtype)
+        results.append(spread(grad.to(dtype) * share, x, y, frame0.shape[0], padding) if want else None)
+    return results
