@@ -25,13 +25,15 @@ CUDA_SOURCES = sorted(str(p) for p in Path("csrc/cuda").glob("*.cu"))
 
 def cuda_home():
     """The CUDA toolkit's folder, or None. Not torch's guess: it is None in a CPU torch and wrong for a wrapper script."""
-    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
+    if named := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return named if (Path(named) / "bin/nvcc").exists() else None
+    homes = []
     if nvcc := shutil.which("nvcc"):
         plan = subprocess.run([nvcc, "--dryrun", "-c", "x.cu"], capture_output=True, text=True).stderr
         if here := re.search(r"_HERE_=(.+)", plan):
             homes.append(str(Path(here[1].strip()).parent))
     homes.append("/usr/local/cuda")
-    return next((h for h in homes if h and (Path(h) / "bin/nvcc").exists()), None)
+    return next((h for h in homes if (Path(h) / "bin/nvcc").exists()), None)
 
 
 def default_archs(home):
@@ -48,7 +50,7 @@ def wanted_cuda_home():
         raise SystemExit(f"vfi_kernels: VFI_CUDA must be auto, 0 or 1; got {wish!r}")
     home = None if wish == "0" else cuda_home()
     if wish == "1" and home is None:
-        raise SystemExit("vfi_kernels: VFI_CUDA=1, but no nvcc was found (set CUDA_HOME or PATH)")
+        raise SystemExit("vfi_kernels: VFI_CUDA=1, but no nvcc was found: set CUDA_HOME or PATH")
     return home
 
 

@@ -19,9 +19,9 @@ __all__ = ["available"]
 @functools.cache
 def _function(cupy, file: str, kernel: str, device: int):
     """The compiled kernel; a module belongs to the device it was loaded on."""
-    name = f"vfi::{kernel}"
-    module = cupy.RawModule(code=source.inlined(file), options=("-std=c++17", "-default-device"), name_expressions=(name,))
-    return module.get_function(name)
+    options = ("-std=c++17", "-default-device")
+    module = cupy.RawModule(code=source.inlined(file), options=options, name_expressions=(kernel,))
+    return module.get_function(kernel)
 
 
 def _launch_with(cupy):

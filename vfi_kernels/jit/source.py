@@ -21,7 +21,10 @@ def source_folder() -> Path:
 
 @functools.cache
 def inlined(name: str) -> str:
-    """csrc/cuda/NAME with every header that it includes, each once, in order."""
+    """csrc/cuda/NAME with every header that it includes, each once, in order.
+
+    It ends by opening the namespace: the name of a kernel, with its template arguments, is looked up at the very end.
+    """
     seen: set[Path] = set()
 
     def expand(path: Path) -> str:
@@ -31,4 +34,4 @@ def inlined(name: str) -> str:
         text = path.read_text().replace("#pragma once\n", "")
         return _INCLUDE.sub(lambda m: expand((path.parent / m[1]).resolve()) if m[1] != "cuemu.h" else m[0], text)
 
-    return expand((source_folder() / "cuda" / name).resolve())
+    return expand((source_folder() / "cuda" / name).resolve()) + "\nusing namespace vfi;\n"

@@ -10,7 +10,8 @@ from ..backends import has_kernel
 from ..reference.backwarp import frame_gradients
 from ..reference.numbers import sum_dtype
 from . import _check
-from ._register import Gradient, define, differentiable, empty_gradients, empty_image
+from ._gradient import Gradient, differentiable
+from ._register import define, empty_gradients, empty_image
 
 PADDINGS = ("border", "zeros")
 MAX_IMAGES = 8  # of one operator call; longer lists take several

@@ -9,7 +9,8 @@ from .. import reference
 from ..backends import has_kernel
 from ..reference.numbers import sum_dtype
 from . import _check
-from ._register import Gradient, define, differentiable, empty_gradients, empty_image
+from ._gradient import Gradient, differentiable
+from ._register import define, empty_gradients, empty_image
 
 PADDINGS = ("valid", "replicate")
 PARTS = 3  # image, vertical and horizontal of each term

@@ -8,7 +8,8 @@ from ..backends import has_kernel
 from ..reference.numbers import sum_dtype
 from ..reference.voxel_flow import frame_gradients
 from . import _check
-from ._register import Gradient, define, differentiable, empty_gradients, empty_image
+from ._gradient import Gradient, differentiable
+from ._register import define, empty_gradients, empty_image
 from .backwarp import PADDINGS
 
 MODES = ("interpolate", "extrapolate")

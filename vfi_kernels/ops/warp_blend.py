@@ -8,7 +8,8 @@ from ..backends import has_kernel
 from ..reference.numbers import sum_dtype
 from ..reference.warp_blend import frame_gradients
 from . import _check
-from ._register import Gradient, define, differentiable, empty_gradients, empty_image
+from ._gradient import Gradient, differentiable
+from ._register import define, empty_gradients, empty_image
 from .backwarp import PADDINGS
 
 
@@ -126,7 +127,8 @@ def _per_entry(timestep: float | Tensor | None, frame0: Tensor, flow0: Tensor) -
     dtype, entries = sum_dtype(frame0.dtype), flow0.shape[0]
     if isinstance(timestep, Tensor):
         return timestep.to(dtype).expand(entries)
-    return torch.full((entries,), timestep, dtype=dtype, device=flow0.device)
+    # A product and not torch.full: torch.compile keeps a float as a variable only where arithmetic takes it.
+    return torch.ones(entries, dtype=dtype, device=flow0.device) * timestep
 
 
 def _fake(

@@ -12,11 +12,9 @@ def backwarp(
     padding: str,  # "border" or "zeros"
 ) -> list[Tensor]:  # each [N, C, H, W]
     """Every image at (x + dx, y + dy)."""
-    results = []
-    for image in images:
-        x, y = coordinates(flow, 1, sum_dtype(image.dtype))
-        results.append(finish(sample(image, x, y, padding), image))
-    return results
+    # One conversion for all images, so that the gradient of a half-precision flow is summed in float32.
+    x, y = coordinates(flow, 1, sum_dtype(images[0].dtype))
+    return [finish(sample(image, x, y, padding), image) for image in images]
 
 
 def frame_gradients(
@@ -27,8 +25,8 @@ def frame_gradients(
     wanted: list[bool],  # one per image
 ) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
     """The gradients of the images alone, with sums in a fixed order: see `spread`."""
+    x, y = coordinates(flow, 1, sum_dtype(images[0].dtype))
     results: list[Tensor | None] = []
     for grad, image, want in zip(grads, images, wanted, strict=True):
-        x, y = coordinates(flow, 1, sum_dtype(image.dtype))
         results.append(spread(grad.to(x.dtype), x, y, image.shape[0], padding) if want else None)
     return results

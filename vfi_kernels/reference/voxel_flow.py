@@ -9,11 +9,11 @@ from .sampling import coordinates, sample, spread
 FACTORS = {"interpolate": (-1, 1), "extrapolate": (-2, -1)}  # of the flow, for frame 0 and frame 1
 
 
-def time(flow: Tensor, dtype: torch.dtype) -> Tensor:
+def time(flow: Tensor) -> Tensor:
     """dt [N, 1, H, W], clamped to [0, 1]; NaN is 0. The gradient passes inside and on the ends, as in
     torch.clamp.
     """
-    dt = flow[:, 2:3].to(dtype)
+    dt = flow[:, 2:3]
     return torch.where(dt.isnan(), torch.zeros_like(dt), dt.clamp(0, 1))
 
 
@@ -29,7 +29,8 @@ def voxel_flow(
     """
     dtype = sum_dtype(frame0.dtype)
     factor0, factor1 = FACTORS[mode]
-    dt = time(flow, dtype)
+    flow = flow.to(dtype)
+    dt = time(flow)
     w0 = sample(frame0, *coordinates(flow, factor0, dtype), padding)
     w1 = sample(frame1, *coordinates(flow, factor1, dtype), padding)
     return finish((1 - dt) * w0 + dt * w1, frame0)
@@ -46,7 +47,8 @@ def frame_gradients(
 ) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
     """The gradients of the frames alone, with sums in a fixed order: see `spread`."""
     dtype = sum_dtype(frame0.dtype)
-    dt = time(flow, dtype)
+    flow = flow.to(dtype)
+    dt = time(flow)
     results: list[Tensor | None] = []
     for share, factor, want in zip((1 - dt, dt), FACTORS[mode], wanted, strict=True):
         x, y = coordinates(flow, factor, dtype)

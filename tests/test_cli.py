@@ -1,0 +1,177 @@
+"""The command line: exit codes, one line on stderr, and the two commands end to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
+pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
+
+from clips import SHARED, frames_of, make_clip, planes_of, sound_of, times_of
+
+from vfi_kernels import cli, models
+from vfi_kernels.video import Reader, Writer
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "in.mp4", Fraction(30000, 1001), 6, sound="aac")
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
+    """Run a command that must fail with `code` and one line on stderr; that line."""
+    assert cli.main([str(a) for a in arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+    return err
+
+
+def test_interpolate(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "out.mp4"
+    assert cli.main(["interpolate", str(clip), str(target), "--factor", "4"]) == 0
+    assert times_of(target) == [k * Fraction(1001, 120000) for k in range(24)]
+    assert sound_of(target) == sound_of(clip)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+    assert capsys.readouterr() == ("", "")
+    assert cli.main(["interpolate", str(clip), str(target), "--fps", "60", "--model", "repeat", "--overwrite"]) == 0
+    assert len(times_of(target)) == 13
+
+
+def test_wrong_usage_is_2(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "out.mp4"
+    for value in ("0", "-3", "nan", "x", "1/0", "1e9"):
+        for option in ("--factor", "--fps"):
+            assert "expected a" in fails(capsys, 2, "interpolate", clip, target, f"{option}={value}")
+    assert "not allowed with" in fails(capsys, 2, "interpolate", clip, target, "--fps", 60, "--factor", 2)
+    assert "did you mean 'flow'" in fails(capsys, 2, "interpolate", clip, target, "--model", "folw")
+    assert "the same file" in fails(capsys, 2, "interpolate", clip, tmp_path / "." / "in.mp4", "--overwrite")
+    assert "only files" in fails(capsys, 2, "interpolate", "https://example.org/a.mp4", target)
+    assert "only files" in fails(capsys, 2, "interpolate", clip, "rtmp://example.org/live")
+    assert "only files" in fails(capsys, 2, "interpolate", "concat:a.mp4|b.mp4", target)
+    assert "0 to 51" in fails(capsys, 2, "interpolate", clip, target, "--crf", 52)
+    assert "expected cpu, cuda" in fails(capsys, 2, "interpolate", clip, target, "--device", "quantum")
+    assert "COMMAND" in fails(capsys, 2)
+    assert "OUTPUT" in fails(capsys, 2, "interpolate", clip)
+    assert "invalid choice" in fails(capsys, 2, "interpolat", clip, target)
+    assert not target.exists()
+
+
+def test_failure_is_1(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "out.mp4"
+    assert "no such file" in fails(capsys, 1, "interpolate", tmp_path / "none.mp4", target)
+    assert "no such file" in fails(capsys, 1, "interpolate", tmp_path, target)
+    text = tmp_path / "text.mp4"
+    text.write_text("words")
+    assert "cannot be read as a video" in fails(capsys, 1, "interpolate", text, target)
+    assert "--overwrite" in fails(capsys, 1, "interpolate", clip, text)
+    assert text.read_text() == "words"
+    assert "is not available" in fails(capsys, 1, "interpolate", clip, target, "--device", "cuda:99")
+    link = tmp_path / "link.mp4"
+    link.hardlink_to(clip)
+    assert "input itself" in fails(capsys, 1, "interpolate", clip, link, "--overwrite")
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 2])
+    fails(capsys, 1, "interpolate", clip, target)
+    assert not target.exists()
+
+
+def test_interrupt_is_130(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(models.create("blend")), "interpolate", interrupted)
+    assert "interrupted" in fails(capsys, 130, "interpolate", clip, tmp_path / "out.mp4", "--model", "blend")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(("module", "package"), [("cv2", "OpenCV"), ("av", "PyAV")])
+def test_missing_package_names_the_extra(
+    module: str,
+    package: str,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [n for n in sys.modules if n.startswith("vfi_kernels.video")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("vfi_kernels.video")
+    monkeypatch.setitem(sys.modules, module, None)
+    line = fails(capsys, 1, "interpolate", clip, tmp_path / "out.mp4", "--factor", 2)
+    assert package in line
+    assert "pip install 'vfi-kernels[video]'" in line
+
+
+def test_warnings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(tmp_path / "in.mkv", count=2, codec="ffv1", pixels="yuva420p")
+    assert cli.main(["interpolate", str(clip), str(tmp_path / "out.mp4")]) == 0
+    assert capsys.readouterr() == ("", "vfi: warning: transparency is left out\n")
+
+
+def test_bar_on_a_terminal(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tqdm", reason="the progress bar needs tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli.main(["interpolate", str(clip), str(tmp_path / "out.mp4"), "--model", "blend"]) == 0
+    assert "12/12" in capsys.readouterr().err
+
+
+def test_compare(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = make_clip(tmp_path / "a.mkv", count=5, codec="ffv1")
+    b = tmp_path / "b.mkv"
+    with Reader(a) as reader, Writer(tmp_path / "half.mkv", reader.first, fps=reader.rate / 2, codec="ffv1") as writer:
+        for number, (frame, _) in enumerate(reader.frames()):
+            if number % 2 == 0:
+                writer.write(frame, number // 2)
+    assert cli.main(["interpolate", str(tmp_path / "half.mkv"), str(b), "--codec", "ffv1", "--model", "blend"]) == 0
+    assert [planes_of(f) for f in frames_of(b)[::2]] == [planes_of(f) for f in [*frames_of(a)[::2]]]
+
+    assert cli.main(["compare", str(a), str(b)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["frame", "PSNR", "dB", "SSIM"]
+    assert [row.split()[1] == "same" for row in table[1:6]] == [True, False, True, False, True]
+    assert table[6].endswith("over the 2 frames that differ; 3 are the same")
+    assert table[7] == f"compared the first 5 frames: {a} has 5, {b} has 6"
+
+    assert cli.main(["compare", str(a), str(b), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["same"], report["differing"], report["frames_a"], report["frames_b"]) == (3, 2, 5, 6)
+    assert report["frames"][0] == {"psnr": None, "ssim": 1.0}
+    assert report["mean"]["psnr"] == pytest.approx((report["frames"][1]["psnr"] + report["frames"][3]["psnr"]) / 2)
+
+    assert cli.main(["compare", str(a), str(a)]) == 0
+    assert "all 5 frames are the same" in capsys.readouterr().out
+    other = make_clip(tmp_path / "other.mkv", count=1, codec="ffv1", size=(32, 32))
+    assert "must have one size" in fails(capsys, 1, "compare", a, other)
+
+
+def test_yardstick_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Drop every second frame of a real clip, let the command rebuild them, and compare the two files."""
+    source = SHARED / "clips" / "bigbuckbunny.mp4"
+    if not source.is_file():
+        pytest.skip(f"{source} is absent: the clips are not part of the project")
+    whole, half, rebuilt = (tmp_path / name for name in ("whole.mkv", "half.mkv", "rebuilt.mkv"))
+    with (
+        Reader(source) as reader,
+        Writer(whole, reader.first, fps=reader.rate, codec="ffv1") as keep,
+        Writer(half, reader.first, fps=reader.rate / 2, codec="ffv1") as drop,
+    ):
+        for number, (frame, _) in zip(range(41), reader.frames(), strict=False):
+            keep.write(frame, number)
+            if number % 2 == 0:
+                drop.write(frame, number // 2)
+    assert cli.main(["interpolate", str(half), str(rebuilt), "--codec", "ffv1"]) == 0
+    assert cli.main(["compare", str(whole), str(rebuilt), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["same"], report["differing"]) == (21, 20)
+    assert report["mean"]["psnr"] >= 34.2
+    assert report["mean"]["ssim"] >= 0.97

@@ -1,0 +1,69 @@
+"""Every CUDA kernel compiles, for every architecture, by NVRTC and (in the build) by nvcc; none spills; none grew unseen."""
+
+import json
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import vfi_kernels
+from tests import nvrtc
+from vfi_kernels.jit.source import inlined, source_folder
+
+pytestmark = pytest.mark.host_only
+needs_nvrtc = pytest.mark.skipif(bool(nvrtc.unavailable()), reason=nvrtc.unavailable() or "available")
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("arch", nvrtc.DEFAULT_ARCHS)
+@pytest.mark.parametrize("file", nvrtc.KERNELS)
+def test_nvrtc_compiles_every_kernel(file, arch):
+    error, log, mangled = nvrtc.compile_kernels(inlined(file), nvrtc.KERNELS[file], arch)
+    assert error == 0, log
+    assert len(mangled) == len(nvrtc.KERNELS[file])
+
+
+def test_kernel_list_is_complete():
+    for path in (source_folder() / "cuda").glob("*.cuh"):
+        defined = set(re.findall(r"__global__ void __launch_bounds__\(\w+\) (\w+)\(", path.read_text()))
+        listed = {kernel.split("<")[0] for kernel in nvrtc.KERNELS.get(path.name, [])}
+        assert defined == listed, path.name
+
+
+@needs_nvrtc
+def test_a_broken_kernel_is_reported():
+    error, log, _ = nvrtc.compile_kernels(inlined("pair.cuh") + "\nint broken = ;", [], "90")
+    assert error != 0
+    assert "expected an expression" in log
+
+
+@needs_nvrtc
+def test_resources_match_the_table():
+    table = json.loads(nvrtc.TABLE.read_text())
+    if table["nvrtc"] != nvrtc.version():
+        pytest.skip(f"the table is of NVRTC {table['nvrtc']}, this is {nvrtc.version()}")
+    resources = nvrtc.resources()
+    changed = {k: (table["kernels"].get(k), r) for k, r in resources.items() if table["kernels"].get(k) != r}
+    assert not changed, "if these are meant, write the table anew: python -m tests.nvrtc"
+    assert table["kernels"].keys() == resources.keys()
+
+
+def test_no_kernel_spills():
+    kernels = json.loads(nvrtc.TABLE.read_text())["kernels"]
+    assert len(kernels) == sum(map(len, nvrtc.KERNELS.values()))
+    assert [k for k, r in kernels.items() if r["spill_stores"] or r["spill_loads"]] == []
+
+
+def test_nvcc_built_every_architecture():
+    archs = vfi_kernels.backends()["cuda"]["target"]
+    if vfi_kernels.backends()["cuda"]["backend"] != "compiled":
+        pytest.skip("built without nvcc")
+    cuobjdump = Path(sysconfig.get_paths()["purelib"]) / "nvidia/cu13/bin/cuobjdump"
+    if not cuobjdump.exists():
+        pytest.skip("the wheel nvidia-cuda-cuobjdump is not installed")
+    library = next(Path(vfi_kernels.__file__).parent.glob("_C*.so"))
+    listing = subprocess.run([cuobjdump, "--list-elf", library], capture_output=True, text=True, check=True).stdout
+    for arch in archs.removesuffix("+PTX").split(";"):
+        assert f"sm_{arch.replace('.', '')}" in listing
