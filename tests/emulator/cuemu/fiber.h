@@ -81,7 +81,7 @@ inline char* new_stack() {
 }
 
 // Makes `fiber` start at `entry` on its stack at the next switch to it. `entry` must never return.
-inline void prepare(Context& fiber, char* stack, void (*entry)()) {
+CUEMU_UNCHECKED inline void prepare(Context& fiber, char* stack, void (*entry)()) {
   fiber.stack_bottom = stack;
   fiber.stack_bytes = kStackBytes;
   fiber.asan_fake_stack = nullptr;
