@@ -1,6 +1,8 @@
-"""The operations a second time, in float64 and by other means than the package's, and the comparisons with it.
+"""The operations a second time, in float64 and by other means than the package's, and the comparisons with
+it.
 
-Warps go through torch.nn.functional.grid_sample, sepconv through plain sums over the taps. Signatures are the operators'.
+Warps go through torch.nn.functional.grid_sample, sepconv through plain sums over the taps. Signatures are the
+operators'.
 """
 
 import torch
@@ -70,8 +72,8 @@ def sepconv(images: list[Tensor], verticals: list[Tensor], horizontals: list[Ten
 def assert_result(got: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     """An output in `dtype` against its value in float64.
 
-    The rounding to `dtype` is at most half a unit. Coordinates and sums in float32 add some 1e-6 of what is summed, which
-    is of order 1 here, or of order 100 for uint8.
+    The rounding to `dtype` is at most half a unit. Coordinates and sums in float32 add some 1e-6 of what is
+    summed, which is of order 1 here, or of order 100 for uint8.
     """
     assert got.dtype == dtype
     got = got.detach().cpu().double()
@@ -83,7 +85,8 @@ def assert_result(got: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 
 
 def assert_gradients(got: list[Tensor | None], expected: list[Tensor | None]) -> None:
-    """Gradients, each in its tensor's own dtype, against float64; the expected ones may be None for uint8 only.
+    """Gradients, each in its tensor's own dtype, against float64; the expected ones may be None for uint8
+    only.
 
     A sum of many terms of order 1 that cancel is off by the sums' rounding times the largest of the values.
     """

@@ -1,4 +1,6 @@
-"""Inputs of the operations: one table that feeds all registration tests, and the makers and views that other tests share."""
+"""Inputs of the operations: one table that feeds all registration tests, and the makers and views that other
+tests share.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -33,7 +35,8 @@ def image(*shape: int, dtype: torch.dtype = FLOAT) -> Tensor:
 def flow(entries: int, height: int, width: int, *, dtype: torch.dtype = FLOAT) -> Tensor:
     """A flow of some pixels in steps of 1/8 that are no integers, which every dtype holds exactly.
 
-    So rounding flips no floor, and the derivative, which jumps at integers, is that of the oracle. Some vectors point outside.
+    So rounding flips no floor, and the derivative, which jumps at integers, is that of the oracle. Some
+    vectors point outside.
     """
     shape = (entries, 2, height, width)
     # Doubled, as in extrapolation, an eighth stays clear of integers as long as it is odd.
@@ -56,7 +59,9 @@ def taps(entries: int, count: int, height: int, width: int, *, dtype: torch.dtyp
 
 
 def views(tensor: Tensor) -> Iterator[Tensor]:
-    """The same values in other memory: channels_last, with gaps, transposed, and at every small offset from alignment."""
+    """The same values in other memory: channels_last, with gaps, transposed, and at every small offset from
+    alignment.
+    """
     yield tensor.contiguous(memory_format=torch.channels_last)
     wide = torch.zeros([2 * size + 1 for size in tensor.shape], dtype=tensor.dtype, device=tensor.device)
     gaps = wide[tuple(slice(1, None, 2) for _ in tensor.shape)]
@@ -87,6 +92,7 @@ class Sample:
 
     name: str
     operation: str
+    frames: tuple[int, ...]  # which of the tensors are images
     public: Callable[..., Tensor | list[Tensor]]  # of the tensors
     tensors: Callable[[int, int, int, int], list[Tensor]]  # of N, C, H, W
     inputs: Callable[..., list]  # of the operator, of the tensors
@@ -111,6 +117,7 @@ SAMPLES = [
     Sample(
         "backwarp",
         "backwarp",
+        (0,),
         vfi_kernels.backwarp,
         lambda n, c, h, w: [image(n, c, h, w), flow(n, h, w)],
         lambda i, f: [[i], f, "border"],
@@ -118,6 +125,7 @@ SAMPLES = [
     Sample(
         "backwarp_multi",
         "backwarp",
+        (0, 1),
         lambda i, j, f: vfi_kernels.backwarp_multi([i, j], f, padding="zeros"),
         lambda n, c, h, w: [image(n, c, h, w), image(n, c + 1, h, w), flow(n, h, w)],
         lambda i, j, f: [[i, j], f, "zeros"],
@@ -125,6 +133,7 @@ SAMPLES = [
     Sample(
         "warp_blend",
         "warp_blend",
+        (0, 1),
         lambda *tensors: vfi_kernels.warp_blend(*tensors, mask_is_logits=True),
         _blend,
         lambda *tensors: [*tensors, None, True, "border"],
@@ -132,6 +141,7 @@ SAMPLES = [
     Sample(
         "warp_blend_at",
         "warp_blend",
+        (0, 1),
         lambda *tensors: vfi_kernels.warp_blend(*tensors[:5], timestep=tensors[5], padding="zeros"),
         lambda n, c, h, w: [*_blend(n, c, h, w), 0.1 + 0.8 * torch.rand(n)],
         lambda *tensors: [*tensors, False, "zeros"],
@@ -139,6 +149,7 @@ SAMPLES = [
     Sample(
         "voxel_flow",
         "voxel_flow",
+        (0, 1),
         vfi_kernels.voxel_flow,
         lambda n, c, h, w: [image(n, c, h, w), image(n, c, h, w), voxels(n, h, w)],
         lambda *tensors: [*tensors, "interpolate", "border"],
@@ -146,6 +157,7 @@ SAMPLES = [
     Sample(
         "voxel_flow_beyond",
         "voxel_flow",
+        (0, 1),
         lambda *tensors: vfi_kernels.voxel_flow(*tensors, mode="extrapolate", padding="zeros"),
         lambda n, c, h, w: [image(n, c, h, w), image(n, c, h, w), voxels(n, h, w)],
         lambda *tensors: [*tensors, "extrapolate", "zeros"],
@@ -153,6 +165,7 @@ SAMPLES = [
     Sample(
         "sepconv",
         "sepconv",
+        (0,),
         vfi_kernels.sepconv,
         lambda n, c, h, w: [image(n, c, 2 * h, 2 * w + 2), taps(n, h + 1, h, w), taps(n, w + 3, h, w)],
         lambda i, v, h: [[i], [v], [h], "valid"],
@@ -160,6 +173,7 @@ SAMPLES = [
     Sample(
         "sepconv_pair",
         "sepconv",
+        (0, 3),
         vfi_kernels.sepconv_pair,
         _pair,
         lambda i, v, h, j, u, k: [[i, j], [v, u], [h, k], "replicate"],

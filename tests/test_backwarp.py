@@ -204,48 +204,6 @@ def test_edge_inputs(backend: Backend, padding):
             assert not grads[0].any()
 
 
-@pytest.mark.parametrize("channels", samples.CHANNELS)
-def test_views(backend: Backend, channels):
-    """Any strides and offsets give the same values; the inputs and what lies around them stay as they are."""
-    image, flow = samples.image(2, channels, 5, 7), samples.flow(2, 5, 7)
-    [plain] = backend.forward("backwarp", [[image], flow, "border"])
-    gradients = backend.gradients("backwarp", [plain], [[image], flow, "border"])
-    for image_view, flow_view in zip(samples.views(image), samples.views(flow), strict=True):
-        before = samples.memory_of(image_view), samples.memory_of(flow_view)
-        for inputs in (
-            [[image_view], flow_view, "border"],
-            [[image_view], flow, "border"],
-            [[image], flow_view, "border"],
-        ):
-            [got] = backend.forward("backwarp", inputs)
-            torch.testing.assert_close(got, plain)
-            grad = samples.guarded(plain, 3)
-            for result, expected in zip(
-                backend.gradients("backwarp", [grad], inputs), gradients, strict=True
-            ):
-                torch.testing.assert_close(result, expected)
-        after = samples.memory_of(image_view), samples.memory_of(flow_view)
-        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_expanded_inputs(backend: Backend):
-    image, flow = samples.image(1, 1, 5, 7).expand(2, 3, 5, 7), samples.flow(1, 1, 7).expand(2, 2, 5, 7)
-    [got] = backend.forward("backwarp", [[image], flow, "zeros"])
-    oracle.assert_result(got, oracle.backwarp([image], flow, "zeros")[0], FLOAT)
-
-
-def test_shared_frames(backend: Backend):
-    image, flow = samples.image(2, 3, 5, 7), samples.flow(6, 5, 7)
-    repeated = image.repeat_interleave(3, 0)
-    [got] = backend.forward("backwarp", [[image], flow, "border"])
-    [expected] = backend.forward("backwarp", [[repeated], flow, "border"])
-    assert torch.equal(got, expected)
-    shared = backend.gradients("backwarp", [got], [[image], flow, "border"])
-    alone = backend.gradients("backwarp", [got], [[repeated], flow, "border"])
-    torch.testing.assert_close(shared[0], alone[0].view(2, 3, 3, 5, 7).sum(1))
-    assert torch.equal(shared[1], alone[1])
-
-
 def test_multi_equals_backwarp(backend: Backend):
     """More images than one call takes, of all dtypes and layouts, in their order."""
     flow = samples.flow(4, 5, 7).to(backend.device)
@@ -269,7 +227,9 @@ def test_half_precision_is_exact_on_wide_images(backend: Backend, dtype):
 
 @pytest.mark.parametrize("padding", ["border", "zeros"])
 def test_frame_gradients_in_fixed_order(padding):
-    """What deterministic mode uses on CUDA in place of the kernel's atomic additions, in plain tensor code."""
+    """What deterministic mode uses on CUDA in place of the kernel's atomic additions, in plain tensor
+    code.
+    """
     images, flow = [samples.image(2, 3, 5, 7), samples.image(2, 1, 5, 7, dtype=HALF)], samples.flow(6, 5, 7)
     grads = [samples.image(6, 3, 5, 7), samples.image(6, 1, 5, 7, dtype=HALF)]
     results = frame_gradients(grads, images, flow, padding, [True, True])

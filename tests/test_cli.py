@@ -41,7 +41,10 @@ def test_interpolate(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sound_of(target) == sound_of(clip)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
     assert capsys.readouterr() == ("", "")
-    assert cli.main(["interpolate", str(clip), str(target), "--fps", "60", "--model", "repeat", "--overwrite"]) == 0
+    assert (
+        cli.main(["interpolate", str(clip), str(target), "--fps", "60", "--model", "repeat", "--overwrite"])
+        == 0
+    )
     assert len(times_of(target)) == 13
 
 
@@ -118,7 +121,9 @@ def test_warnings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", "vfi: warning: transparency is left out\n")
 
 
-def test_bar_on_a_terminal(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_on_a_terminal(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("tqdm", reason="the progress bar needs tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert cli.main(["interpolate", str(clip), str(tmp_path / "out.mp4"), "--model", "blend"]) == 0
@@ -128,11 +133,17 @@ def test_bar_on_a_terminal(clip: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_compare(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = make_clip(tmp_path / "a.mkv", count=5, codec="ffv1")
     b = tmp_path / "b.mkv"
-    with Reader(a) as reader, Writer(tmp_path / "half.mkv", reader.first, fps=reader.rate / 2, codec="ffv1") as writer:
+    with (
+        Reader(a) as reader,
+        Writer(tmp_path / "half.mkv", reader.first, fps=reader.rate / 2, codec="ffv1") as writer,
+    ):
         for number, (frame, _) in enumerate(reader.frames()):
             if number % 2 == 0:
                 writer.write(frame, number // 2)
-    assert cli.main(["interpolate", str(tmp_path / "half.mkv"), str(b), "--codec", "ffv1", "--model", "blend"]) == 0
+    assert (
+        cli.main(["interpolate", str(tmp_path / "half.mkv"), str(b), "--codec", "ffv1", "--model", "blend"])
+        == 0
+    )
     assert [planes_of(f) for f in frames_of(b)[::2]] == [planes_of(f) for f in [*frames_of(a)[::2]]]
 
     assert cli.main(["compare", str(a), str(b)]) == 0
@@ -146,7 +157,9 @@ def test_compare(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     report = json.loads(capsys.readouterr().out)
     assert (report["same"], report["differing"], report["frames_a"], report["frames_b"]) == (3, 2, 5, 6)
     assert report["frames"][0] == {"psnr": None, "ssim": 1.0}
-    assert report["mean"]["psnr"] == pytest.approx((report["frames"][1]["psnr"] + report["frames"][3]["psnr"]) / 2)
+    assert report["mean"]["psnr"] == pytest.approx(
+        (report["frames"][1]["psnr"] + report["frames"][3]["psnr"]) / 2
+    )
 
     assert cli.main(["compare", str(a), str(a)]) == 0
     assert "all 5 frames are the same" in capsys.readouterr().out

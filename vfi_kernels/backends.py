@@ -29,7 +29,7 @@ def _load_library() -> str:
     except (
         Exception
     ) as error:  # whatever the loader says is passed on by backends(); the reference still works
-        return f"{found[0].name} failed to load: {error}"
+        return f"{found[0].name} failed to load: {error.__cause__ or error}"  # torch hides the loader's words
     return ""
 
 

@@ -96,12 +96,13 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
   const BatchSizes s = check(images, flow);
   STD_TORCH_CHECK(grads_out.size() == images.size(), "vfi_kernels: backwarp needs a grad for each image");
   const ScalarType sums = sum_dtype(images[0].scalar_type());
+  const bool zeroed = !flow.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
   Gradients grads(needs);
   std::vector<std::optional<Tensor>> grad_images;
   for (size_t k = 0; k < images.size(); ++k) {
     check_like("grad", grads_out[k], {s.n, images[k].size(1), s.h, s.w}, flow);
     STD_TORCH_CHECK(grads_out[k].scalar_type() == images[k].scalar_type(), "vfi_kernels: grad must have the image's dtype");
-    grad_images.push_back(grads.next(images[k], sums, !flow.is_cpu()));
+    grad_images.push_back(grads.next(images[k], sums, zeroed));
   }
   const auto grad_flow = grads.next(flow, flow.scalar_type());
   if (s.n == 0) return grads.results();

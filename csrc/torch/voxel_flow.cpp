@@ -43,7 +43,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
   check_like("grad", grad, {s.n, s.c, s.h, s.w}, frame0);
   STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(), "vfi_kernels: grad must have the frames' dtype");
   const ScalarType sums = sum_dtype(frame0.scalar_type());
-  const bool zeroed = !frame0.is_cpu();
+  const bool zeroed = !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
   Gradients grads(needs);
   const auto grad_frame0 = grads.next(frame0, sums, zeroed), grad_frame1 = grads.next(frame1, sums, zeroed);
   const auto grad_flow = grads.next(flow, flow.scalar_type());

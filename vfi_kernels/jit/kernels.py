@@ -85,6 +85,8 @@ class Kernels:
         self, frame0: Tensor, frame1: Tensor, flow0: Tensor, flow1: Tensor, mask: Tensor,
         timestep: Tensor | None, mask_is_logits: bool, padding: str,
     ) -> WarpBlendParams:  # fmt: skip
+        if timestep is not None and not timestep.is_contiguous():
+            raise ValueError("warp_blend: timestep must be contiguous here, as the public function makes it")
         return WarpBlendParams(
             pair=_pair(frame0, frame1, flow0, padding),
             flow0=view(flow0),

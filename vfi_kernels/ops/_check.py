@@ -122,13 +122,19 @@ def promote(images: list[Tensor], companions: list[Tensor]) -> tuple[list[Tensor
     Mixed precision gives networks half-precision outputs beside float32 frames. What is allowed anyway stays:
     half-precision images are summed in float32. float64, which autocast leaves alone, is not narrowed.
     """
-    if not torch.is_autocast_enabled(images[0].device.type):
+    device_type = images[0].device.type
+    if not (torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)):
         return images, companions
     if any(i.dtype != images[0].dtype for i in images) and all(i.is_floating_point() for i in images):
         wide = torch.float64 if any(i.dtype == torch.float64 for i in images) else torch.float32
         images = [i.to(wide) for i in images]
     fitting = (images[0].dtype, torch.float32)
     return images, [c if c.dtype in fitting or not c.is_floating_point() else c.float() for c in companions]
+
+
+def cast(result: Tensor, dtype: torch.dtype) -> Tensor:
+    """Back from a promotion; an exported program is spared a cast to the same dtype."""
+    return result if result.dtype == dtype else result.to(dtype)
 
 
 def unify(companions: list[Tensor]) -> list[Tensor]:

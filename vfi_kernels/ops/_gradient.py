@@ -46,7 +46,7 @@ class Gradient:
         results: list[Tensor | None] = [None] * len(tensors)
         asked = list(wanted)
         if deterministic and self.frame_gradients is not None:
-            frames = len(inputs[0]) if isinstance(inputs[0], list) else 2
+            frames = len(inputs[0]) if isinstance(inputs[0], list) else 2  # they come first
             results[:frames] = self.frame_gradients(grad, *inputs, wanted[:frames])
             asked[:frames] = [False] * frames
         places = self.order(len(tensors))
@@ -81,7 +81,10 @@ def differentiable(name: str, gradient: Gradient) -> None:
         ctx.wanted = [wanted[i] for i in ctx.tensors]
         ctx.kept = [i for i, read in zip(ctx.tensors, gradient.reads(ctx.wanted), strict=True) if read]
         ctx.save_for_backward(*(leaves[i] for i in ctx.kept))
-        ctx.leaves = [_Blank.of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        ctx.leaves = [
+            (None if i in ctx.kept else _Blank.of(leaf)) if isinstance(leaf, Tensor) else leaf
+            for i, leaf in enumerate(leaves)
+        ]
 
     def backward(ctx: Any, grad: Any) -> list[Tensor | None]:
         saved = dict(zip(ctx.kept, ctx.saved_tensors, strict=True))
@@ -131,9 +134,9 @@ def _register(name: str, save: Callable[..., None], backward: Callable[..., list
     Function.__name__ = "".join(word.capitalize() for word in name.split("_"))
 
     def kernel(keyset: Any, *args: Any) -> Any:
-        leaves, spec = pytree.tree_flatten(list(args))
-        if not (torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in leaves)):
+        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
             return below(keyset, args)
+        leaves, spec = pytree.tree_flatten(list(args))
         result = Function.apply(keyset, spec, *leaves)
         return list(result) if isinstance(result, tuple) else result
 

@@ -14,7 +14,8 @@ def fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     is None.
     """
     tensor = tensor.unsqueeze(0).expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return tensor.reshape(size * tensor.shape[1], *tensor.shape[2:])
+    tensor = tensor.reshape(size * tensor.shape[1], *tensor.shape[2:])
+    return tensor.contiguous() if tensor.dim() == 1 else tensor  # the kernels need timesteps side by side
 
 
 def unfold(result: Tensor, size: int) -> Tensor:

@@ -52,7 +52,7 @@ def sepconv(image: Tensor, vertical: Tensor, horizontal: Tensor, *, padding: str
     [image], taps = _check.promote([image], [vertical, horizontal])
     check("sepconv", [image], taps[:1], taps[1:], padding)
     vertical, horizontal = _check.unify(taps)
-    return _run([image], [vertical], [horizontal], padding).to(dtype)
+    return _check.cast(_run([image], [vertical], [horizontal], padding), dtype)
 
 
 def sepconv_pair(
@@ -99,7 +99,7 @@ def sepconv_pair(
     frames, taps = _check.promote([frame0, frame1], [vertical0, vertical1, horizontal0, horizontal1])
     check("sepconv_pair", frames, taps[:2], taps[2:], padding)
     taps = _check.unify(taps)
-    return _run(frames, taps[:2], taps[2:], padding).to(dtype)
+    return _check.cast(_run(frames, taps[:2], taps[2:], padding), dtype)
 
 
 def check(

@@ -56,7 +56,7 @@ def voxel_flow(
     check(frame0, frame1, flow, mode, padding)
     compiled = has_kernel(frame0.device.type)
     operator = torch.ops.vfi_kernels.voxel_flow if compiled else reference.voxel_flow
-    return operator(frame0, frame1, flow, mode, padding).to(dtype)
+    return _check.cast(operator(frame0, frame1, flow, mode, padding), dtype)
 
 
 def check(frame0: Tensor, frame1: Tensor, flow: Tensor, mode: str, padding: str) -> None:

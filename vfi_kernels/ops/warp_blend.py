@@ -78,7 +78,8 @@ def warp_blend(
         padding,
     )
     compiled = has_kernel(frame0.device.type)
-    return (torch.ops.vfi_kernels.warp_blend if compiled else reference.warp_blend)(*inputs).to(dtype)
+    operator = torch.ops.vfi_kernels.warp_blend if compiled else reference.warp_blend
+    return _check.cast(operator(*inputs), dtype)
 
 
 def check(
@@ -121,12 +122,12 @@ def _check_timestep(op: str, timestep: float | Tensor | None, flow0: Tensor) -> 
 
 
 def _per_entry(timestep: float | Tensor | None, frame0: Tensor, flow0: Tensor) -> Tensor | None:
-    """[N] in the sums' dtype, one for every entry of the flows."""
+    """[N] in the sums' dtype, one for every entry of the flows; contiguous, as the kernels need it."""
     if timestep is None:
         return None
     dtype, entries = sum_dtype(frame0.dtype), flow0.shape[0]
     if isinstance(timestep, Tensor):
-        return timestep.to(dtype).expand(entries)
+        return timestep.to(dtype).expand(entries).contiguous()
     # A product and not torch.full: torch.compile keeps a float as a variable only where arithmetic takes it.
     return torch.ones(entries, dtype=dtype, device=flow0.device) * timestep
 

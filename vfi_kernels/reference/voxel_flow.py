@@ -10,9 +10,7 @@ FACTORS = {"interpolate": (-1, 1), "extrapolate": (-2, -1)}  # of the flow, for 
 
 
 def time(flow: Tensor) -> Tensor:
-    """dt [N, 1, H, W], clamped to [0, 1]; NaN is 0. The gradient passes inside and on the ends, as in
-    torch.clamp.
-    """
+    """dt [N, 1, H, W] clamped to [0, 1], with NaN at 0. Like torch.clamp, its ends pass the gradient."""
     dt = flow[:, 2:3]
     return torch.where(dt.isnan(), torch.zeros_like(dt), dt.clamp(0, 1))
 
@@ -24,9 +22,7 @@ def voxel_flow(
     mode: str,  # "interpolate" or "extrapolate"
     padding: str,  # "border" or "zeros"
 ) -> Tensor:  # [N, C, H, W]
-    """(1 - dt) frame0(x - dx, y - dy) + dt frame1(x + dx, y + dy), or at (x - 2dx, y - 2dy) and (x - dx, y -
-    dy).
-    """
+    """(1 - dt) frame0(x - dx, y - dy) + dt frame1(x + dx, y + dy); "extrapolate" at -2 and -1 times it."""
     dtype = sum_dtype(frame0.dtype)
     factor0, factor1 = FACTORS[mode]
     flow = flow.to(dtype)

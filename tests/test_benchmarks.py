@@ -1,0 +1,339 @@
+"""The benchmarks at tiny sizes: their records, what they call work, the report, the steps of `make gpu`."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+MODULES = ("cases", "chains", "errors", "gpu", "limits", "report", "run", "timing")
+SIZE = ["--sizes", "40x24"]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The modules of benchmarks/, which are scripts beside each other and no package."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in set(MODULES) - before:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def quick(bench, monkeypatch: pytest.MonkeyPatch):
+    """Small measurements of the machine, and no warm-up."""
+    monkeypatch.setattr(bench.limits, "COPY_BYTES", {"cpu": [1 << 20]})
+    monkeypatch.setattr(bench.limits, "MATRIX_SIZE", {"cpu": 64})
+    monkeypatch.setattr(bench.timing, "WARM_UP_SECONDS", 1e-6)
+    monkeypatch.setattr(bench.timing, "ROUNDS", (1, 1))
+    donated = torch._functorch.config.donated_buffer
+    yield bench
+    torch._functorch.config.donated_buffer = donated
+
+
+def measure(bench, path: Path, *arguments: str) -> dict:
+    assert bench.run.main([*arguments, "--budget", "0", "--json", str(path)]) == 0
+    return json.loads(path.read_text())
+
+
+# --- what is recorded --------------------------------------------------------------------------------------
+
+
+def test_every_operation(quick, tmp_path):
+    content = measure(quick, tmp_path / "a.json", *SIZE, "--no-compile", "--dtypes", "float32", "float16")
+    assert content["copy_gb_s"] > 0
+    assert content["fma_gflop_s"] > 0
+    assert content["machine"]["threads"] == torch.get_num_threads()
+    assert content["versions"]["torch"] == torch.__version__
+    assert content["left_out"] == []
+    records = content["records"]
+    assert {r["op"] for r in records} == set(quick.cases.NAMES)
+    assert len(records) == 2 * 3 * len(quick.cases.OPERATIONS)
+    for record in records:
+        quick.run.check_record(record)
+        assert record["max_abs_err"] < (1e-4 if record["dtype"] == "float32" else 8e-3)
+        assert record["ours_ms"] > 0
+        assert record["limit_ms"] == max(record["bytes_limit_ms"], record["flops_limit_ms"])
+        assert record["fraction_of_limit"] == record["limit_ms"] / record["ours_ms"]
+        assert record["notes"]["compile_ms"] == quick.run.NOT_ASKED
+        low, high = record["spread_ms"]["ours"]
+        assert low <= record["ours_ms"] <= high
+
+
+def test_compiled_chain(quick, tmp_path, monkeypatch):
+    # The compiler itself is slow here and not what is tested.
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
+    arguments = [*SIZE, "--ops", "backwarp", "sepconv", "--layouts", "channels_last"]
+    records = measure(quick, tmp_path / "a.json", *arguments)["records"]
+    by_pass = {(r["op"], r["pass"], r["gradients"]): r for r in records}
+    assert by_pass["backwarp", "forward", ""]["compile_ms"] > 0
+    assert by_pass["backwarp", "backward", "all"]["compile_ms"] > 0
+    assert by_pass["sepconv", "forward", ""]["compile_ms"] > 0
+    assert by_pass["sepconv", "backward", "all"]["notes"]["compile_ms"] == quick.run.NO_COMPILE_CONVOLUTION
+
+    def fails(*args, **inputs):
+        raise RuntimeError("no compiler\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: fails)
+    [record] = measure(quick, tmp_path / "b.json", *SIZE, "--ops", "backwarp", "--passes", "forward")[
+        "records"
+    ]
+    assert record["compile_ms"] is None
+    assert record["notes"]["compile_ms"] == "torch.compile failed: RuntimeError: no compiler"
+
+
+def test_bytes_images(quick, tmp_path):
+    records = measure(quick, tmp_path / "a.json", *SIZE, "--dtypes", "uint8", "--no-compile")["records"]
+    assert {r["op"] for r in records} == {"warp_blend", "voxel_flow", "sepconv", "sepconv_pair"}
+    assert {r["pass"] for r in records} == {"forward"}
+    assert all(0.4 < r["max_abs_err"] < 0.51 for r in records)  # half a step is rounding
+
+
+def test_strip_of_a_convolution_finds_errors(bench):
+    """High enough to be checked by a strip: right results pass, a wrong row in the strip does not."""
+    for operation in bench.cases.OPERATIONS[-2:]:
+        inputs = operation.build(bench.cases.Maker("24x130", "float32", "contiguous", "cpu", 0))
+        wanted = list(inputs)
+        leaves = {n: t.clone().requires_grad_() for n, t in inputs.items()}
+        outputs = bench.cases.run_ours(operation, leaves)
+        incoming = [torch.randn_like(o) for o in outputs]
+        gradients = dict(
+            zip(wanted, torch.autograd.grad(outputs, list(leaves.values()), incoming), strict=True)
+        )
+        expected = bench.errors.Expected(operation, inputs, wanted, incoming)
+        assert expected.outputs[0].shape[2] == bench.errors.STRIP < 130
+        assert expected.output_error([o.detach() for o in outputs]) < 1e-5
+        assert expected.gradient_error(gradients) < 1e-4
+        for name in wanted:
+            wrong = dict(gradients)
+            wrong[name] = gradients[name].clone()
+            rows = wrong[name].shape[2]
+            wrong[name][:, :, rows // 2] += 1
+            assert expected.gradient_error(wrong) > 0.9
+
+
+def test_deadline_leaves_out_the_rest(quick, tmp_path, capsys):
+    path = tmp_path / "a.json"
+    assert quick.run.main([*SIZE, "--ops", "backwarp", "--deadline", "0", "--json", str(path)]) == 1
+    content = json.loads(path.read_text())
+    assert content["records"] == []
+    assert len(content["left_out"]) == 3
+    assert "left out for want of time: 3 measurements" in capsys.readouterr().out
+
+
+def test_script_says_what_is_wrong():
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(BENCHMARKS / "run.py"), *arguments]
+        environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    result = run("--sizes", "big")
+    assert result.returncode == 2
+    assert "size must be WxH" in result.stderr
+
+
+def test_records_are_checked(bench):
+    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.run.RECORD.items()}
+    bench.run.check_record(record)
+    for change in (
+        {"ours_ms": float("nan")},
+        {"ours_ms": None},
+        {"compile_ms": None},
+        {"extra": 1},
+        {"op": 3},
+    ):
+        with pytest.raises(ValueError, match="record:"):
+            bench.run.check_record({**record, **change})
+
+
+# --- work --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "variant", "dtype", "expected"),
+    [  # the table of the specification, bytes a pixel forward
+        ("backwarp", "", "float32", 32),
+        ("backwarp", "", "float16", 20),
+        ("warp_blend", "", "float32", 56),
+        ("warp_blend", "visibility", "float16", 38),
+        ("voxel_flow", "", "float32", 48),
+        ("voxel_flow", "", "float16", 30),
+        ("sepconv_pair", "", "float32", 852),
+        ("sepconv_pair", "", "float16", 426),
+    ],
+)
+def test_least_bytes(bench, op, variant, dtype, expected):
+    [operation] = [o for o in bench.cases.OPERATIONS if (o.name, o.variant) == (op, variant)]
+    inputs = operation.build(bench.cases.Maker("16x8", dtype, "contiguous", "cpu", 0))
+    outputs = bench.cases.run_ours(operation, inputs)
+    assert bench.cases.least_bytes(list(inputs.values()), outputs) == expected * 16 * 8
+
+
+def test_least_operations(bench):
+    flops = {o.label: o.flops for o in bench.cases.OPERATIONS}
+    assert flops["backwarp"]("forward", False) == 31  # 10 for the position, 7 a channel
+    assert flops["warp_blend"]("forward", False) == 2 * 31 + 1 + 9
+    assert flops["sepconv"]("forward", False) == 51 * 3 * (2 * 51 + 2)
+    assert flops["sepconv"]("backward", False) == 51 * 51 * 9
+    assert flops["sepconv_pair"]("backward", True) == 2 * (51 * 51 * 9 + 3 * 51 * 103)
+    for of in flops.values():
+        assert of("forward", False) < of("backward", False) < of("backward", True)
+
+
+def test_flows_are_like_those_of_a_network(bench):
+    flow = bench.cases.Maker("256x128", "float32", "contiguous", "cpu", 0).flow()
+    assert 3 < flow.abs().max() < 6
+    assert ((flow - flow.round()).abs() > 0.9 * bench.cases.INTEGER_GAP).all()
+    steps = (flow[..., 1:] - flow[..., :-1]).std().item()
+    assert 0.05 < steps < 0.2
+
+
+# --- the report --------------------------------------------------------------------------------------------
+
+
+def a_result(bench) -> dict:
+    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.run.RECORD.items()}
+    record |= {
+        "op": "backwarp",
+        "pass": "forward",
+        "dtype": "float32",
+        "layout": "contiguous",
+        "size": "1080p",
+    }
+    record |= {"device": "cpu", "ours_ms": 4.0, "eager_ms": 50.0, "compile_ms": None, "naive_ms": None}
+    record |= {"fraction_of_limit": 0.345, "limit_kind": "bytes", "spread_ms": {"ours": [3.9, 4.2]}}
+    record |= {"peak_bytes": None, "others_share": 0.01, "width": 1920, "height": 1080}
+    smaller = {**record, "size": "540p", "width": 960, "height": 540, "ours_ms": 1.0}
+    machine = {"cpu": "A CPU", "gpu": None, "threads": 2}
+    return {
+        "machine": machine, "versions": {"torch": "2.13.0"}, "commit": "abc", "created": "2026-01-02T03",
+        "copy_gb_s": 35.02, "fma_gflop_s": 181.3, "records": [smaller, record], "left_out": [],
+    }  # fmt: skip
+
+
+def test_report(bench, tmp_path, capsys):
+    content = a_result(bench)
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    results.mkdir()
+    (results / "a-cpu.json").write_text(json.dumps(content))
+    readme.write_text(f"Before\n{bench.report.BEGIN}\nold\n{bench.report.END}\nAfter\n")
+    arguments = ["--readme", str(readme), "--results", str(results)]
+    assert bench.report.main([*arguments, "--check"]) == 1
+    assert "old" in readme.read_text()
+    assert bench.report.main(arguments) == 0
+    assert bench.report.main([*arguments, "--check"]) == 0
+    text = readme.read_text()
+    assert text.startswith("Before\n")
+    assert text.endswith("\nAfter\n")
+    assert "old" not in text
+    # The larger size only; what was not measured is a dash.
+    assert "| backwarp | forward | float32 | 1080p | 4.00 | 12x | - | 34 % (bytes) |" in text
+    assert "540p" not in text
+    assert bench.report.NO_GPU in text
+    assert "Other processes" not in text
+    assert "540p" in (results / "README.md").read_text()
+
+    readme.write_text(text.replace("4.00", "3.00"))  # a typed figure
+    assert bench.report.main([*arguments, "--check"]) == 1
+    assert bench.report.main(arguments) == 0
+
+    changed = copy.deepcopy(content)
+    changed["records"][1] |= {"device": "cuda", "eager_ms": 60.0}
+    changed["machine"]["gpu"] = "A GPU"
+    (results / "a-gpu.json").write_text(json.dumps(changed))
+    assert bench.report.main([*arguments, "--check"]) == 1
+    assert bench.report.main(arguments) == 0
+    assert bench.report.NO_GPU not in readme.read_text()
+    assert "15x" in readme.read_text()
+
+
+def test_report_warns_of_a_busy_machine(bench):
+    content = a_result(bench)
+    content["records"][0]["others_share"] = content["records"][1]["others_share"] = 0.4
+    assert "Other processes took 40 % of the processors" in bench.report.short([content])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.012345, "0.0123"), (4.0, "4.00"), (12.345, "12.3"), (99.99, "100.0"), (1234.5, "1234")],
+)
+def test_three_digits(bench, value, text):
+    assert bench.report.significant(value) == text
+
+
+# --- make gpu ----------------------------------------------------------------------------------------------
+
+
+def python(code: str):
+    return lambda seconds: [sys.executable, "-c", code]
+
+
+def test_steps_go_on_after_a_failure(bench, capfd):
+    step = bench.gpu.Step
+    todo = [
+        step("first", python("print('hello'); raise SystemExit(3)"), 30),
+        step("slow", python("import time; time.sleep(60)"), 0.5),
+        step("reserved", python("pass"), 30, reserve=1e6),
+        step("missing", python("pass"), 30, missing="a tool was not found"),
+        step(
+            "refused",
+            python("print('Device not supported'); raise SystemExit(1)"),
+            30,
+            unsupported="Device not",
+        ),
+        step("last", python("import os; print(os.environ['A'])"), 30, environment={"A": "it ran"}),
+    ]
+    outcomes = bench.gpu.run_all(todo, 1)
+    assert [o.result for o in outcomes] == [
+        "failed (exit code 3)",
+        "failed (not done after 0 s)",
+        "failed (no time left)",
+        "skipped: a tool was not found",
+        "skipped: refused can't run on this machine: Device not",
+        "passed",
+    ]
+    assert [o.failed for o in outcomes] == [True, True, True, False, False, False]
+    output = capfd.readouterr().out
+    assert "hello" in output
+    assert "it ran" in output
+
+
+def test_gpu_table_and_copies(bench, tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(a_result(bench)))
+    lines = bench.gpu.table([path])
+    assert lines[0] == "a.json: copy 35 GB/s, float32 FMA 181 GFLOP/s"
+    assert "4.0000   12.5x       -   34%" in lines[-1]
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    bench.gpu.save_for_caller([path])
+    assert (tmp_path / "out" / "a.json").read_text() == path.read_text()
+
+
+def test_gpu_dry_run(bench, capsys):
+    assert bench.gpu.main(["--dry-run"]) == 0
+    output = capsys.readouterr().out
+    for part in (
+        "build_ext --inplace",
+        "not host_only",
+        "--tool memcheck --error-exitcode 9",
+        "run.py --device cuda",
+    ):
+        assert part in output
+    for file in bench.gpu.MEMCHECK_TESTS:
+        assert (ROOT / file).exists()
+
+
+def test_gpu_needs_a_gpu(bench, monkeypatch, capsys):
+    monkeypatch.setattr(bench.gpu, "gpu", lambda: None)
+    assert bench.gpu.main([]) == 2
+    assert "no torch that sees a CUDA device" in capsys.readouterr().err

@@ -1,0 +1,232 @@
+"""The command line: `vfi interpolate` and `vfi compare`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["main"]
+
+# "http://host/a.mp4", "concat:a|b", "pipe:1"; a single letter is a Windows drive.
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+class Failure(Exception):
+    """Something that ends the command with one line on stderr and exit code 1."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage and line."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; never raises for what the user did.
+
+    Args:
+        arguments: without the program's name; `sys.argv`'s where None.
+
+    Returns:
+        The exit code.
+    """
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        return options.run(options)
+    except SystemExit as stop:  # argparse: --help or wrong usage
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        return _fail("interrupted; no output was written", 130)
+    except (Failure, ImportError, OSError, MemoryError) as error:
+        return _fail(str(error) or type(error).__name__)
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print("vfi: error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vfi", description="Video frame interpolation: more frames a second, from files to files."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    command = commands.add_parser(
+        "interpolate",
+        help="write a video with more frames a second",
+        description="Write INPUT to OUTPUT with more frames a second. Sound is copied; the duration stays.",
+    )
+    command.add_argument("input", metavar="INPUT", type=_file, help="video file")
+    command.add_argument(
+        "output", metavar="OUTPUT", type=_file, help="video file to write; its suffix names the container"
+    )
+    rate = command.add_mutually_exclusive_group()
+    rate.add_argument("--factor", type=_ratio, metavar="X", help="output rate over input rate (default: 2)")
+    rate.add_argument(
+        "--fps", type=_ratio, metavar="R", help="output frames a second: 60, 23.976, 30000/1001"
+    )
+    command.add_argument(
+        "--model", default="flow", metavar="NAME", help="flow, blend or repeat (default: %(default)s)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
+    command.add_argument(
+        "--codec", default="libx264", help="video encoder; ffv1 loses nothing (default: %(default)s)"
+    )
+    command.add_argument(
+        "--crf", type=_quality, default=16, help="quality, 0 (best) to 51 (default: %(default)s)"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+    command.set_defaults(run=lambda options: _interpolate(command, options))
+
+    command_compare = commands.add_parser(
+        "compare",
+        help="PSNR and SSIM of two videos",
+        description="Score A against B, 8-bit RGB, frame by frame. Means are over the frames that differ.",
+    )
+    command_compare.add_argument("a", metavar="A", type=_file, help="video file")
+    command_compare.add_argument("b", metavar="B", type=_file, help="video file")
+    command_compare.add_argument(
+        "--json", action="store_true", help="print JSON; the PSNR of equal frames is null"
+    )
+    command_compare.set_defaults(run=_compare)
+    return parser
+
+
+def _file(text: str) -> Path:
+    if URL.match(text):
+        raise argparse.ArgumentTypeError(
+            f"only files are read and written; got {text!r} (a file of that name is ./{text})"
+        )
+    return Path(text)
+
+
+def _ratio(text: str) -> Fraction:
+    from .video.timing import parse_ratio
+
+    try:
+        return parse_ratio(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _quality(text: str) -> int:
+    if not text.isdecimal() or int(text) > 51:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 51; got {text!r}")
+    return int(text)
+
+
+def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from . import models, video
+
+    if options.model not in models.names():
+        try:
+            models.create(options.model)
+        except ValueError as error:
+            parser.error(f"argument --model: {error}")
+    if options.input.resolve() == options.output.resolve():
+        parser.error(f"INPUT and OUTPUT are the same file: {options.output}")
+    device = _device(parser, options.device)
+    with _Progress() as progress:
+        try:
+            video.interpolate(
+                options.input,
+                options.output,
+                models.create(options.model),
+                factor=options.factor,
+                fps=options.fps,
+                device=device,
+                codec=options.codec,
+                crf=options.crf,
+                overwrite=options.overwrite,
+                progress=progress,
+                warn=lambda message: print("vfi: warning:", message, file=sys.stderr),
+            )
+        except video.VideoError as error:
+            raise Failure(str(error)) from error
+    return 0
+
+
+def _device(parser: argparse.ArgumentParser, name: str) -> object:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        parser.error(f"argument --device: expected cpu, cuda or cuda:N; got {name!r}")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise Failure(f"device {name!r} is not available: {str(error).splitlines()[0]}") from error
+    return device
+
+
+class _Progress:
+    """A bar with rate and time left on a terminal, nothing elsewhere."""
+
+    def __enter__(self) -> Callable[[int, int | None], None]:
+        self._bar = None
+        return self._update if sys.stderr.isatty() else lambda done, total: None
+
+    def _update(self, done: int, total: int | None) -> None:
+        if self._bar is None:
+            try:
+                from tqdm import tqdm
+            except ImportError as error:
+                raise ImportError("the progress bar needs tqdm: pip install 'vfi-kernels[video]'") from error
+            self._bar = tqdm(total=total, unit=" frames", file=sys.stderr, dynamic_ncols=True)
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from . import video
+
+    try:
+        scores, count_a, count_b = video.compare(options.a, options.b)
+    except video.VideoError as error:
+        raise Failure(str(error)) from error
+    mean = video.mean_score(scores)
+    same = sum(score.same for score in scores)
+    if options.json:
+        rows = [{"psnr": None if s.same else s.psnr, "ssim": s.ssim} for s in scores]
+        report = {
+            "frames": rows,
+            "mean": mean and {"psnr": mean.psnr, "ssim": mean.ssim},
+            "differing": len(scores) - same,
+            "same": same,
+            "frames_a": count_a,
+            "frames_b": count_b,
+        }
+        print(json.dumps(report, indent=1))
+        return 0
+    print(f"{'frame':>6} {'PSNR dB':>8} {'SSIM':>7}")
+    for number, score in enumerate(scores):
+        print(f"{number:6} {'same' if score.same else format(score.psnr, '.2f'):>8} {score.ssim:7.4f}")
+    if mean:
+        differ = f"over the {len(scores) - same} frames that differ; {same} are the same"
+        print(f"{'mean':>6} {mean.psnr:8.2f} {mean.ssim:7.4f}  {differ}")
+    else:
+        print(f"all {same} frames are the same")
+    if count_a != count_b:
+        print(
+            f"compared the first {len(scores)} frames: {options.a} has {count_a}, {options.b} has {count_b}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
