@@ -31,14 +31,15 @@ bench: $(INSTALLED)
 gpu:
 	$(PYTHON) benchmarks/gpu.py
 
-$(BIN)/python:
+# pip and not python: a venv that failed half-way has a python already.
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # torch by its exact version first: that takes a CPU build where one is offered, and the build below uses its headers.
-$(INSTALLED): $(BUILD_INPUTS) | $(BIN)/python
+$(INSTALLED): $(BUILD_INPUTS) | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0 numpy ninja 'setuptools>=77'
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[video,test,lint]'
 	touch $@
 
 clean:
-	rm -rf build dist out *.egg-info vfi_kernels/_C*.so
+	rm -rf build dist out *.egg-info vfi_kernels/_C*.so $(INSTALLED)

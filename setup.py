@@ -1,4 +1,5 @@
-"""Builds vfi_kernels/_C: CPU kernels with any C++17 compiler, CUDA kernels where nvcc is found, nothing without a compiler.
+"""Builds vfi_kernels/_C: CPU kernels with any C++17 compiler, CUDA kernels where nvcc is found, nothing
+without a compiler.
 
 VFI_CUDA=auto|0|1    auto (default) builds for CUDA where nvcc is found; 1 insists on it; 0 leaves it out.
 CUDA_HOME            the toolkit, if it is not where nvcc on the PATH belongs.
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -24,7 +26,9 @@ CUDA_SOURCES = sorted(str(p) for p in Path("csrc/cuda").glob("*.cu"))
 
 
 def cuda_home():
-    """The CUDA toolkit's folder, or None. Not torch's guess: it is None in a CPU torch and wrong for a wrapper script."""
+    """The CUDA toolkit's folder, or None. Not torch's guess: it is None in a CPU torch and wrong for a
+    wrapper script.
+    """
     if named := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
         return named if (Path(named) / "bin/nvcc").exists() else None
     homes = []
@@ -55,7 +59,8 @@ def wanted_cuda_home():
 
 
 def has_compiler():
-    return any(shutil.which(c) for c in (os.environ.get("CXX", "").split() or ["c++"])[:1] + ["g++", "clang++"])
+    named = os.environ.get("CXX", "").split()[:1]
+    return any(shutil.which(compiler) for compiler in [*named, "c++", "g++", "clang++"])
 
 
 def extension():
@@ -72,10 +77,13 @@ def extension():
     flags = ["-O3", "-std=c++17", *defines]
     # No contraction: the compilers' choices differ, and one FMA can move a position across a pixel.
     host = [*flags, "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-g0"]
-    link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"]
+    # -ltorch although nothing here needs it: through it a torch with CUDA offers the weak symbol for its
+    # stream.
+    link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"] if sys.platform == "linux" else []
     compile_args = {"cxx": host}
     sources, include = list(SOURCES), []
-    line = "building CPU kernels (no CUDA: " + ("VFI_CUDA=0)" if os.environ.get("VFI_CUDA") == "0" else "no nvcc found)")
+    reason = "VFI_CUDA=0" if os.environ.get("VFI_CUDA") == "0" else "no nvcc found"
+    line = f"building CPU kernels (no CUDA: {reason})"
     if home:
         archs = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", default_archs(home))
         cpp.CUDA_HOME = home
@@ -85,8 +93,14 @@ def extension():
         include.append(str(Path(home) / "include"))
         link += [f"-L{home}/lib64", "-lcudart_static", "-lrt", "-lpthread", "-ldl"]
         line = f"building CPU kernels and CUDA kernels for {archs} with {home}/bin/nvcc"
-    module = cpp.CppExtension("vfi_kernels._C", sources, include_dirs=include, py_limited_api=True,
-                              extra_compile_args=compile_args, extra_link_args=link)
+    module = cpp.CppExtension(
+        "vfi_kernels._C",
+        sources,
+        include_dirs=include,
+        py_limited_api=True,
+        extra_compile_args=compile_args,
+        extra_link_args=link,
+    )
     return {
         "ext_modules": [module],
         "cmdclass": {"build_ext": cpp.BuildExtension},

@@ -1,7 +1,9 @@
 """The operators over the real CUDA kernels of csrc/cuda, run on CPU tensors by the emulator.
 
-The host side is the package's own run-time compilation route with another launcher, so its parameter structs and grids are
-tested as well. ``kernels()`` runs in this process; ``Recording`` writes the launches down for a sanitized child.
+The host side is the package's own run-time compilation route with another launcher, so its parameter structs
+and grids are
+tested as well. ``kernels()`` runs in this process; ``Recording`` writes the launches down for a sanitized
+child.
 """
 
 import ctypes
@@ -57,8 +59,8 @@ def _pointers(params: ctypes.Structure, base: int = 0):
 class Recording:
     """The launches of some operators and the memory that they see, for ``replay.py``.
 
-    ``keep(tensor)`` makes a tensor's storage known before it is used; storages that the operators allocate are found by their
-    addresses in the results, which must be kept too.
+    ``keep(tensor)`` makes a tensor's storage known before it is used; storages that the operators allocate
+    are found by their addresses in the results, which must be kept too.
     """
 
     def __init__(self) -> None:
@@ -67,7 +69,9 @@ class Recording:
         self.kernels = Kernels(self._launch)
 
     def _launch(self, source, kernel, grid, block, params, device) -> None:
-        self._launches.append({"kernel": kernel, "grid": grid, "block": block, "params": type(params).from_buffer_copy(params)})
+        self._launches.append(
+            {"kernel": kernel, "grid": grid, "block": block, "params": type(params).from_buffer_copy(params)}
+        )
 
     def keep(self, *tensors: Tensor) -> None:
         for tensor in tensors:
@@ -85,7 +89,9 @@ class Recording:
         launches = []
         for launch in self._launches:
             pointers = [[offset, *self._place(address)] for offset, address in _pointers(launch["params"])]
-            launches.append({**launch, "smem": 0, "params": bytes(launch["params"]).hex(), "pointers": pointers})
+            launches.append(
+                {**launch, "smem": 0, "params": bytes(launch["params"]).hex(), "pointers": pointers}
+            )
         save_recording(path, [s.numpy() for s in self._storages], launches)
 
     def buffer_of(self, tensor: Tensor) -> int:

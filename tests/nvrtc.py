@@ -1,4 +1,5 @@
-"""NVRTC through ctypes: compiles CUDA without CuPy, a toolkit, a driver or a GPU. The library is the wheel nvidia-cuda-nvrtc.
+"""NVRTC through ctypes: compiles CUDA without CuPy, a toolkit, a driver or a GPU. The library is the wheel
+nvidia-cuda-nvrtc.
 
 ``python -m tests.nvrtc`` writes the table of registers, spills and shared memory that a test compares.
 """
@@ -27,7 +28,9 @@ KERNELS = {
         *(f"pair_forward<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in PAIRS),
         *(f"pair_backward<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in FLOAT_PAIRS),
     ],
-    "backwarp.cuh": [f"backwarp_{way}<{types}>" for way in ("forward", "backward") for types in BACKWARP_PAIRS],
+    "backwarp.cuh": [
+        f"backwarp_{way}<{types}>" for way in ("forward", "backward") for types in BACKWARP_PAIRS
+    ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
         *(f"sepconv_backward_{x}<{t}>" for x in ("vertical", "horizontal", "image") for t in FLOAT_PAIRS),
@@ -81,7 +84,9 @@ def compile_kernels(source: str, kernels: list[str], arch: str) -> tuple[int, st
 
 
 def resources() -> dict[str, dict[str, int]]:
-    """Kernel -> registers, spills (bytes stored and loaded), stack and static shared memory (bytes) on sm_90."""
+    """Kernel -> registers, spills (bytes stored and loaded), stack and static shared memory (bytes) on
+    sm_90.
+    """
     table = {}
     for file, kernels in KERNELS.items():
         error, log, mangled = compile_kernels(inlined(file), kernels, ARCH)
@@ -101,11 +106,9 @@ def resources() -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
-    table = {"nvrtc": version(), "arch": f"sm_{ARCH}", "kernels": dict(sorted(resources().items()))}
-    rows = ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in table["kernels"].items())
-    TABLE.write_text(
-        f'{{\n  "nvrtc": "{table["nvrtc"]}",\n  "arch": "{table["arch"]}",\n  "kernels": {{\n{rows}\n  }}\n}}\n'
-    )
+    rows = ",\n".join(f"    {json.dumps(k)}: {json.dumps(r)}" for k, r in sorted(resources().items()))
+    head = f'  "nvrtc": "{version()}",\n  "arch": "sm_{ARCH}",\n'
+    TABLE.write_text(f'{{\n{head}  "kernels": {{\n{rows}\n  }}\n}}\n')
 
 
 if __name__ == "__main__":

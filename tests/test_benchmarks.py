@@ -156,6 +156,29 @@ def test_records_are_checked(bench):
             bench.run.check_record({**record, **change})
 
 
+def test_disturbed_rounds_are_repeated(bench, monkeypatch):
+    """Rounds 2 and 3 have a busy neighbour: they count only without patience."""
+    timing = bench.timing
+    monkeypatch.setattr(timing, "WARM_UP_SECONDS", 0)
+    monkeypatch.setattr(timing, "WAIT_SECONDS", 0)
+    for seconds, expected_share, calls in ((100, 0.0, 5), (0, 0.5 * 2 / 3, 3)):
+        clock = {"round": 0, "busy": 0.0}
+
+        def call(index: int, clock=clock) -> None:
+            clock["round"] += 1
+            clock["busy"] += 1 if clock["round"] in (2, 3) else 0
+
+        def now(clock=clock):
+            return timing.Use(2.0 * clock["round"], clock["busy"], 0.0)
+
+        monkeypatch.setattr(timing.Use, "now", staticmethod(now))
+        times, rounds, share = timing.in_turn({"ours": call}, 1, "cpu", 0, timing.Patience(seconds))
+        assert rounds == 3
+        assert clock["round"] == calls
+        assert share == pytest.approx(expected_share)
+        assert times["ours"].p10 <= times["ours"].median <= times["ours"].p90
+
+
 # --- work --------------------------------------------------------------------------------------------------
 
 
@@ -257,10 +280,12 @@ def test_report(bench, tmp_path, capsys):
     assert "15x" in readme.read_text()
 
 
-def test_report_warns_of_a_busy_machine(bench):
+def test_report_marks_disturbed_rows(bench):
     content = a_result(bench)
-    content["records"][0]["others_share"] = content["records"][1]["others_share"] = 0.4
-    assert "Other processes took 40 % of the processors" in bench.report.short([content])
+    content["records"][1]["others_share"] = 0.4
+    text = bench.report.short([content])
+    assert r"| 4.00 \* | 12x |" in text
+    assert r"\* Other processes took more than 5.0 % of the processors meanwhile." in text
 
 
 @pytest.mark.parametrize(

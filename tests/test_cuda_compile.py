@@ -1,4 +1,6 @@
-"""Every CUDA kernel compiles, for every architecture, by NVRTC and (in the build) by nvcc; none spills; none grew unseen."""
+"""Every CUDA kernel compiles, for every architecture, by NVRTC and (in the build) by nvcc; none spills; none
+grew unseen.
+"""
 
 import json
 import re
@@ -64,6 +66,8 @@ def test_nvcc_built_every_architecture():
     if not cuobjdump.exists():
         pytest.skip("the wheel nvidia-cuda-cuobjdump is not installed")
     library = next(Path(vfi_kernels.__file__).parent.glob("_C*.so"))
-    listing = subprocess.run([cuobjdump, "--list-elf", library], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        [cuobjdump, "--list-elf", library], capture_output=True, text=True, check=True
+    ).stdout
     for arch in archs.removesuffix("+PTX").split(";"):
         assert f"sm_{arch.replace('.', '')}" in listing

@@ -1,7 +1,7 @@
 """The real CUDA kernels of every operation, forward and backward, in the emulator under the sanitizers.
 
-Their values are compared with the reference by the tests of the operations (backend "emulator") and once more here, on ragged
-sizes and on memory that AddressSanitizer guards on both ends.
+Their values are compared with the reference by the tests of the operations (backend "emulator") and once
+more here, on ragged sizes and on memory that AddressSanitizer guards on both ends.
 """
 
 import numpy as np
@@ -96,7 +96,8 @@ def test_sanitizers_find_nothing(variant, tmp_path):
                 continue
             written = torch.from_numpy(buffers[f"buf{recording.buffer_of(out)}"]).view(out.dtype)
             got = written.as_strided(out.shape, out.stride()).double()
-            # A rounding of float16 at the size of a sum over the frame; uint8 may fall on either side of a tie.
+            # A rounding of float16 at the size of a sum over the frame; uint8 may fall on either side of a
+            # tie.
             tolerance = max({HALF: 2e-3, BYTE: 1.01}.get(dtype, 2e-4) for dtype in (out.dtype, value.dtype))
             torch.testing.assert_close(got, value.double(), atol=tolerance, rtol=tolerance, equal_nan=True)
 

@@ -1,7 +1,8 @@
-"""Run-time compilation as far as it goes without a GPU: the source, the parameter structs, what CuPy is asked for, the messages.
+"""Run-time compilation as far as it goes without a GPU: the source, the parameter structs, what CuPy is
+asked for, the messages.
 
-The kernels themselves are compiled by NVRTC in test_cuda_compile.py, and launched through the same host code by the backend
-"emulator" of every operation's tests.
+The kernels themselves are compiled by NVRTC in test_cuda_compile.py, and launched through the same host code
+by the backend "emulator" of every operation's tests.
 """
 
 import builtins
@@ -18,7 +19,9 @@ from vfi_kernels import jit
 from vfi_kernels.jit import source
 from vfi_kernels.jit.kernels import OPERATORS, Kernels
 
-needs_emulator = pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "available")
+needs_emulator = pytest.mark.skipif(
+    bool(build.unavailable("plain")), reason=build.unavailable("plain") or "available"
+)
 
 
 def test_source_is_self_contained():
@@ -27,7 +30,11 @@ def test_source_is_self_contained():
         assert "#pragma once" not in text
         assert text.count("struct View {") == 1
         left = {line for line in text.splitlines() if line.startswith("#include")}
-        assert left == {'#include "cuemu.h"', "#include <cmath>", "#include <cstring>"}  # none of them under NVRTC
+        assert left == {
+            '#include "cuemu.h"',
+            "#include <cmath>",
+            "#include <cstring>",
+        }  # none of them under NVRTC
 
 
 @needs_emulator
@@ -105,4 +112,9 @@ def test_missing_cupy_is_explained(monkeypatch):
 
 def test_operators_are_complete():
     assert all(callable(getattr(Kernels, name)) for name in OPERATORS)
-    assert {name for name in OPERATORS if not name.startswith("_")} == {"backwarp", "warp_blend", "voxel_flow", "sepconv"}
+    assert {name for name in OPERATORS if not name.startswith("_")} == {
+        "backwarp",
+        "warp_blend",
+        "voxel_flow",
+        "sepconv",
+    }

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -7,6 +10,11 @@ from vfi_kernels import nn
 
 FRAMES = [samples.image(1, 3, 4, 5), samples.image(1, 3, 4, 5)]
 FLOWS = [samples.flow(1, 4, 5), samples.flow(1, 4, 5)]
+
+
+def test_modules_come_with_the_package():
+    code = "import vfi_kernels; vfi_kernels.nn.Backwarp, vfi_kernels.compat.rife.warp"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("padding", ["border", "zeros"])

@@ -1,4 +1,6 @@
-"""What gets installed: with a compiler, without one, from a wheel into an environment that never saw the checkout."""
+"""What gets installed: with a compiler, without one, from a wheel into an environment that never saw the
+checkout.
+"""
 
 import json
 import os
@@ -35,7 +37,18 @@ def _copy_of_the_checkout(folder):
 def _wheel(folder, **environment):
     """(wheel, build log); the build may use what this environment has installed."""
     source = _copy_of_the_checkout(folder)
-    command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-build-isolation", "--no-deps", "-w", folder, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-v",
+        "--no-build-isolation",
+        "--no-deps",
+        "-w",
+        folder,
+        source,
+    ]
     build = subprocess.run(command, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT)  # fmt: skip
     assert build.returncode == 0, build.stdout[-3000:]
@@ -43,8 +56,8 @@ def _wheel(folder, **environment):
 
 
 def _run_installed(wheel, folder):
-    """Installs the wheel into a new environment and runs the smoke test there. torch comes from this environment's folder, whose
-    .pth files, and so the editable install, are not followed."""
+    """Installs the wheel into a new environment and runs the smoke test there. torch comes from this
+    environment's folder, whose .pth files, and so the editable install, are not followed."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -66,10 +79,13 @@ def test_wheel_serves_every_python_and_torch(tmp_path):
     assert "-cp310-abi3-" in wheel.name
     assert "vfi_kernels: building CPU kernels (no CUDA: VFI_CUDA=0)" in log
     assert _run_installed(wheel, tmp_path)["cpu"]["backend"] == "compiled"
-    # No symbol of Python, which would tie the binary to a version, and none of torch's unstable C++ interface.
+    # No symbol of Python, which would tie the binary to a version, and none of torch's unstable C++
+    # interface.
     with zipfile.ZipFile(wheel) as archive:
         library = archive.extract("vfi_kernels/_C.abi3.so", tmp_path)
-    needed = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True).stdout
+    needed = subprocess.run(
+        ["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True
+    ).stdout
     symbols = [line.split()[-1] for line in needed.splitlines()]
     assert not [s for s in symbols if s.startswith(("Py", "_ZN2at", "_ZN3c10", "_ZN5torch"))]
     assert [s for s in symbols if s.startswith(("aoti_torch_", "torch_"))]
@@ -95,7 +111,9 @@ def test_without_a_compiler_the_reference_is_installed(tmp_path):
 )
 def test_wrong_wishes_end_the_build(environment, message):
     command = [sys.executable, "setup.py", "--version"]
-    build = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    build = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
     assert build.returncode != 0
     assert message in build.stderr
 

@@ -196,6 +196,15 @@ def test_second_order(sample: Sample):
 
 @each_sample
 @pytest.mark.usefixtures("compiled")
+def test_forward_mode_is_refused(sample: Sample):
+    """It would otherwise pass below autograd and give zeros."""
+    tensors = tuple(sample.tensors(1, 2, 3, 4))
+    with pytest.raises(RuntimeError, match=f"{sample.operation}: gradients must be reverse-mode"):
+        torch.func.jvp(lambda *ts: total(sample.public(*ts)), tensors, tuple(map(torch.ones_like, tensors)))
+
+
+@each_sample
+@pytest.mark.usefixtures("compiled")
 def test_gradients_only_if_asked_for(sample: Sample, monkeypatch: pytest.MonkeyPatch):
     """The backward is asked for what is wanted; what its results need is kept, nothing else."""
     module = importlib.import_module(f"vfi_kernels.ops.{sample.operation}")

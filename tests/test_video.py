@@ -121,7 +121,8 @@ def test_colours_do_not_shift(tmp_path: Path, matrix: int, full: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source_sound", "container"), [("aac", "mp4"), ("aac", "mkv"), ("libopus", "mkv"), ("flac", "mkv")]
+    ("source_sound", "container"),
+    [("aac", "mp4"), ("aac", "mkv"), ("libopus", "mkv"), ("flac", "mkv")],
 )
 @pytest.mark.parametrize("start", [0, 3])
 def test_sound_is_copied_in_sync(tmp_path: Path, source_sound: str, container: str, start: int) -> None:
@@ -130,6 +131,34 @@ def test_sound_is_copied_in_sync(tmp_path: Path, source_sound: str, container: s
     assert sound_of(tmp_path / f"out.{container}") == sound_of(source)
     assert times[0] == times_of(source)[0] == F(start, 25)
     assert len(times) == 48
+
+
+def test_transport_stream_takes_the_sound(tmp_path: Path) -> None:
+    """FFmpeg does not say what MPEG-TS can hold."""
+    source = make_clip(tmp_path / "in.mp4", 25, 20, sound="aac")
+    told: list[str] = []
+    run(source, tmp_path / "out.ts", fps=50, warn=told.append)
+    assert told == []
+    with av.open(str(tmp_path / "out.ts")) as made:
+        packets = [p for p in made.demux(audio=0) if p.size]
+    assert len(packets) == len(sound_of(source))
+
+
+def test_avi_shows_frames_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """It has no time stamps, so frames must not be reordered, and are timed by their order when read."""
+    source = make_clip(tmp_path / "in.mp4", 25, 12)
+    run(source, tmp_path / "out.avi", factor=2)
+    assert len(run(tmp_path / "out.avi", tmp_path / "again.mp4", factor=1)) == 24
+
+
+@pytest.mark.parametrize("factor", [3, 4])
+def test_duration_of_a_single_frame(tmp_path: Path, factor: int) -> None:
+    """MP4 rounds durations to milliseconds unless told the scale."""
+    source = make_clip(tmp_path / "in.mp4", 30, 1)
+    run(source, tmp_path / "out.mp4", factor=factor)
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        stream = made.streams.video[0]
+        assert stream.duration * stream.time_base == F(1, 30)
 
 
 def test_sound_that_does_not_fit_is_told(tmp_path: Path) -> None:

@@ -192,6 +192,10 @@ def test_edge_inputs(backend: Backend, padding):
         grads = backend.gradients("warp_blend", got, inputs)
         assert all(g.isfinite().all() for g in grads)
         assert not grads[2][:, 1, 1:3, 2:5].any()
+    # Frame 0 alone is visible, though hardly: the inverse of the sum of the weights would be infinite.
+    faint = torch.full((1, 1, 5, 7), 1e-39)
+    got = backend.forward("warp_blend", [*frames, still, still, faint, torch.tensor([0.0]), False, padding])
+    torch.testing.assert_close(got.cpu(), frames[0])
     for n, c, h, w, entries in [
         (0, 3, 4, 5, 0),
         (1, 1, 1, 1, 1),

@@ -1,5 +1,6 @@
 """Hand-written CUDA and CPU kernels for video frame interpolation, as PyTorch operators."""
 
+from . import compat, nn
 from .backends import backends
 from .ops import backwarp, backwarp_multi, sepconv, sepconv_pair, voxel_flow, warp_blend
 
@@ -10,6 +11,8 @@ __all__ = [
     "backends",
     "backwarp",
     "backwarp_multi",
+    "compat",
+    "nn",
     "sepconv",
     "sepconv_pair",
     "voxel_flow",

@@ -38,6 +38,8 @@ LOAD_ERROR = _load_library()
 
 def _registered(device_type: str) -> bool:
     key = DISPATCH_KEYS.get(device_type)
+    if device_type == "cuda" and torch.version.hip is not None:
+        return False  # ROCm calls itself CUDA, and cannot run what nvcc built
     return key is not None and torch._C._dispatch_has_kernel_for_dispatch_key("vfi_kernels::backwarp", key)
 
 

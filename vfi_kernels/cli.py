@@ -8,11 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
+
+from . import __version__
 
 __all__ = ["main"]
 
@@ -40,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     parser = _parser()
+    if threading.current_thread() is threading.main_thread():
+        # Else a polite kill would leave the unfinished file behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options = parser.parse_args(arguments)
         return options.run(options)
@@ -47,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         return _fail("interrupted; no output was written", 130)
-    except (Failure, ImportError, OSError, MemoryError) as error:
-        return _fail(str(error) or type(error).__name__)
+    except (Failure, ImportError, OSError, MemoryError, RuntimeError) as error:
+        return _fail(str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _fail(message: str, code: int = 1) -> int:
@@ -60,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vfi", description="Video frame interpolation: more frames a second, from files to files."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     command = commands.add_parser(
@@ -84,7 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         "--codec", default="libx264", help="video encoder; ffv1 loses nothing (default: %(default)s)"
     )
     command.add_argument(
-        "--crf", type=_quality, default=16, help="quality, 0 (best) to 51 (default: %(default)s)"
+        "--crf",
+        type=_quality,
+        default=16,
+        help="quality, 0 (best) to 51, of encoders that have it (default: %(default)s)",
     )
     command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
     command.set_defaults(run=lambda options: _interpolate(command, options))
@@ -164,6 +175,8 @@ def _device(parser: argparse.ArgumentParser, name: str) -> object:
         device = torch.device(name)
     except RuntimeError:
         parser.error(f"argument --device: expected cpu, cuda or cuda:N; got {name!r}")
+    if device.type == "meta":
+        parser.error("argument --device: meta computes nothing")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -8,7 +8,7 @@ namespace vfi {
 
 template <class Op> __global__ void __launch_bounds__(kThreads) pair_forward(const typename Op::Params p) {
   const auto& q = p.pair;
-  for_each_pixel(q.n, q.h, q.w, [&](i64 n, int y, int x) {
+  for_each_pixel(q.n, q.h, q.w, [&](i64 n, i64 y, int x) {
     const auto lane = Op::lane(p, n, y, x);
     const auto taps0 = taps_at(lane.x[0], lane.y[0], q.h, q.w, q.padding, q.frame0.y, q.frame0.x);
     const auto taps1 = taps_at(lane.x[1], lane.y[1], q.h, q.w, q.padding, q.frame1.y, q.frame1.x);
@@ -29,23 +29,28 @@ template <class Op> __global__ void __launch_bounds__(kThreads) pair_backward(co
   using A = typename Op::A;
   const auto& q = p.pair;
   const bool wants_inputs = Op::wants_inputs(p);
-  for_each_pixel(q.n, q.h, q.w, [&](i64 n, int y, int x) {
+  for_each_pixel(q.n, q.h, q.w, [&](i64 n, i64 y, int x) {
     const auto lane = Op::lane(p, n, y, x);
     PairSums<A> sums = {};
+#pragma unroll  // else lane and sums, indexed at run time, would lie in memory
     for (int f = 0; f < 2; ++f) {
       const auto& frame = f ? q.frame1 : q.frame0;
       const auto& target = f ? q.grad_frame1 : q.grad_frame0;
-      const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, frame.y, frame.x);
-      const auto target_taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, target.y, target.x);
-      for (int c = 0; c < q.c; ++c) {
-        const A grad = number<A>(*q.grad_out.at(n, c, y, x));
-        if (wants_inputs) {
+      // Two loops over the channels: the taps of both tensors at once would not fit in the registers.
+      if (wants_inputs) {
+        const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, frame.y, frame.x);
+        for (int c = 0; c < q.c; ++c) {
+          const A grad = number<A>(*q.grad_out.at(n, c, y, x));
           const Slope<A> s = sample_slope(frame.at(n / q.repeat, c, 0, 0), taps);
           sums.value[f] += grad * s.value;
           sums.dx[f] += grad * s.dx;
           sums.dy[f] += grad * s.dy;
         }
-        if (target.data) scatter(target.at(n / q.repeat, c, 0, 0), target_taps, grad * lane.gain[f]);
+      }
+      if (target.data) {
+        const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, target.y, target.x);
+        for (int c = 0; c < q.c; ++c)
+          scatter(target.at(n / q.repeat, c, 0, 0), taps, number<A>(*q.grad_out.at(n, c, y, x)) * lane.gain[f]);
       }
     }
     if (wants_inputs) Op::finish(p, n, y, x, lane, sums);

@@ -12,11 +12,11 @@ constexpr int kThreads = 128;  // of a block, side by side in a row of the outpu
 
 // The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second and third axis
 // have a limit.
-template <class Body> __device__ __forceinline__ void for_each_pixel(i64 batch, int h, int w, const Body& body) {
+template <class Body> __device__ __forceinline__ void for_each_pixel(i64 batch, i64 h, int w, const Body& body) {
   const int x = int(blockIdx.x * blockDim.x + threadIdx.x);
   if (x >= w) return;
   for (i64 n = blockIdx.z; n < batch; n += gridDim.z)
-    for (int y = int(blockIdx.y); y < h; y += int(gridDim.y)) body(n, y, x);
+    for (i64 y = blockIdx.y; y < h; y += gridDim.y) body(n, y, x);
 }
 
 }  // namespace vfi

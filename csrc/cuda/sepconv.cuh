@@ -33,8 +33,8 @@ template <class T, class F>
 __global__ void __launch_bounds__(kThreads) sepconv_backward_vertical(const SepconvParams<T, F> p) {
   using A = sum_t<T>;
   const SepconvTerm<T, F>& term = p.term[p.selected];
-  for_each_pixel(p.n, p.h * term.kv, p.w, [&](i64 n, int row_and_tap, int x) {
-    const int y = row_and_tap / term.kv, i = row_and_tap % term.kv;
+  for_each_pixel(p.n, i64(p.h) * term.kv, p.w, [&](i64 n, i64 row_and_tap, int x) {
+    const int y = int(row_and_tap / term.kv), i = int(row_and_tap % term.kv);
     A sum = 0;
     for (int c = 0; c < p.c; ++c) {
       const T* row = term.image.at(n, c, clamped(y + i - term.top, term.image_h), 0);
@@ -52,8 +52,8 @@ template <class T, class F>
 __global__ void __launch_bounds__(kThreads) sepconv_backward_horizontal(const SepconvParams<T, F> p) {
   using A = sum_t<T>;
   const SepconvTerm<T, F>& term = p.term[p.selected];
-  for_each_pixel(p.n, p.h * term.kh, p.w, [&](i64 n, int row_and_tap, int x) {
-    const int y = row_and_tap / term.kh, j = row_and_tap % term.kh;
+  for_each_pixel(p.n, i64(p.h) * term.kh, p.w, [&](i64 n, i64 row_and_tap, int x) {
+    const int y = int(row_and_tap / term.kh), j = int(row_and_tap % term.kh);
     const int column = clamped(x + j - term.left, term.image_w);
     A sum = 0;
     for (int c = 0; c < p.c; ++c) {

@@ -34,10 +34,10 @@ template <class T, class F> struct WarpBlend {
 
   static VFI_FN PairLane<A> lane(const Params& p, i64 n, i64 y, i64 x) {
     const Blend k = blend_at(p, n, y, x);
-    const A scale = k.den == 0 ? A(1) : 1 / k.den;
+    const A den = k.den == 0 ? A(1) : k.den;  // divided by, not multiplied with its inverse, which may overflow
     return {{A(x) + read<A>(p.flow0, n, 0, y, x), A(x) + read<A>(p.flow1, n, 0, y, x)},
             {A(y) + read<A>(p.flow0, n, 1, y, x), A(y) + read<A>(p.flow1, n, 1, y, x)},
-            {k.a * scale, k.b * scale}};
+            {k.a / den, k.b / den}};
   }
 
   static VFI_FN bool wants_inputs(const Params& p) {

@@ -32,8 +32,10 @@ int dtype_of(const Tensor& t) {
     case ScalarType::Half: return kF16;
     case ScalarType::BFloat16: return kBF16;
     case ScalarType::Double: return kF64;
-    default: STD_TORCH_CHECK(false, "vfi_kernels: backwarp takes floating images");
+    default: break;
   }
+  STD_TORCH_CHECK(false, "vfi_kernels: backwarp takes floating images");
+  return -1;
 }
 
 // Calls f(Type<F>, Type<A>) for the types of flow and sums.
@@ -54,14 +56,14 @@ BackwarpParams<F, A> params_of(const std::vector<Tensor>& images, const Tensor& 
   for (size_t k = 0; k < images.size(); ++k) {
     const Tensor& image = images[k];
     p.images[k].image = {image.const_data_ptr(), image.stride(0), image.stride(1), image.stride(2), image.stride(3)};
-    p.images[k].channels = int(image.size(1));
+    p.images[k].channels = int_of(image.size(1));
     p.images[k].dtype = dtype_of(image);
   }
   p.flow = view<const F>(flow);
   p.count = int(images.size());
-  p.n = int(s.n);
-  p.h = int(s.h);
-  p.w = int(s.w);
+  p.n = int_of(s.n);
+  p.h = int_of(s.h);
+  p.w = int_of(s.w);
   p.repeat = repeat_of(s.n, images[0].size(0));
   p.padding = padding_of(padding);
   return p;

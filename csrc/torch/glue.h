@@ -9,7 +9,9 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <algorithm>
 #include <array>
+#include <climits>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -30,6 +32,12 @@ inline Sizes sizes_of(const Tensor& t) {
   return {t.size(0), t.size(1), t.size(2), t.size(3)};
 }
 
+// A size as the kernels hold it.
+inline int int_of(i64 size) {
+  STD_TORCH_CHECK(size <= INT_MAX, "vfi_kernels: sizes must be below 2^31; got ", size);
+  return static_cast<int>(size);
+}
+
 inline void check_like(const char* name, const Tensor& t, const Sizes& sizes, const Tensor& first) {
   STD_TORCH_CHECK(t.dim() == 4, "vfi_kernels: ", name, " must have 4 dimensions; got ", t.dim());
   for (int d = 0; d < 4; ++d)
@@ -42,7 +50,7 @@ inline void check_like(const char* name, const Tensor& t, const Sizes& sizes, co
 inline int repeat_of(i64 entries, i64 frames) {
   STD_TORCH_CHECK(frames > 0 ? entries % frames == 0 : entries == 0, "vfi_kernels: a batch of ", entries,
                   " entries can't share ", frames, " frames");
-  return frames > 0 ? static_cast<int>(entries / frames) : 1;
+  return frames > 0 ? int_of(entries / frames) : 1;
 }
 
 inline int padding_of(std::string_view padding) {

@@ -25,10 +25,10 @@ FramePair<T> frame_pair(const Tensor& frame0, const Tensor& frame1, const PairSi
   FramePair<T> pair = {};
   pair.frame0 = view<const T>(frame0);
   pair.frame1 = view<const T>(frame1);
-  pair.n = int(s.n);
-  pair.c = int(s.c);
-  pair.h = int(s.h);
-  pair.w = int(s.w);
+  pair.n = int_of(s.n);
+  pair.c = int_of(s.c);
+  pair.h = int_of(s.h);
+  pair.w = int_of(s.w);
   pair.repeat = repeat_of(s.n, frame0.size(0));
   pair.padding = padding_of(padding);
   return pair;

@@ -43,19 +43,19 @@ Sizes check(const Inputs& in, std::string_view padding) {
 template <class T, class F> SepconvParams<T, F> params_of(const Inputs& in, const Sizes& out) {
   SepconvParams<T, F> p = {};
   p.terms = int(in.images.size());
-  p.n = int(out[0]);
-  p.c = int(out[1]);
-  p.h = int(out[2]);
-  p.w = int(out[3]);
+  p.n = int_of(out[0]);
+  p.c = int_of(out[1]);
+  p.h = int_of(out[2]);
+  p.w = int_of(out[3]);
   for (int t = 0; t < p.terms; ++t) {
     SepconvTerm<T, F>& term = p.term[t];
     term.image = view<const T>(in.images[t]);
     term.vertical = view<const F>(in.verticals[t]);
     term.horizontal = view<const F>(in.horizontals[t]);
-    term.kv = int(in.verticals[t].size(1));
-    term.kh = int(in.horizontals[t].size(1));
-    term.image_h = int(in.images[t].size(2));
-    term.image_w = int(in.images[t].size(3));
+    term.kv = int_of(in.verticals[t].size(1));
+    term.kh = int_of(in.horizontals[t].size(1));
+    term.image_h = int_of(in.images[t].size(2));
+    term.image_w = int_of(in.images[t].size(3));
     term.top = in.replicate ? (term.kv - 1) / 2 : 0;
     term.left = in.replicate ? (term.kh - 1) / 2 : 0;
   }

@@ -133,6 +133,8 @@ def unavailable(variant: str) -> str:
     """Why ``variant`` cannot be built or run on this machine; empty if it can."""
     if not shutil.which(COMPILER):
         return f"no compiler {COMPILER}"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "no Python.h (Debian and others have it in python3-dev)"
     if variant not in _RUNTIMES:
         return ""
     if not _library(_RUNTIMES[variant]):

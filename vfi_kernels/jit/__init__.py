@@ -1,7 +1,7 @@
 """CUDA kernels compiled at first use by NVRTC through CuPy, where the package was built without nvcc.
 
-They are the kernels of csrc/cuda, launched by ``kernels.py`` and registered as the CUDA implementation of the operators, so
-autograd, ``torch.compile`` and ``vmap`` work as with the compiled library.
+They are the kernels of csrc/cuda, launched by ``kernels.py`` and registered as the CUDA implementation of
+the operators, so autograd, ``torch.compile`` and ``vmap`` work as with the compiled library.
 """
 
 import ctypes
@@ -38,11 +38,15 @@ def _launch_with(cupy):
 
 @functools.cache
 def available() -> tuple[bool, str]:
-    """Whether kernels can be compiled at run time, and if not, what is missing. The first call registers them."""
+    """Whether kernels can be compiled at run time, and if not, what is missing. The first call registers
+    them.
+    """
     try:
         import cupy
     except ImportError as error:
         return False, f"CuPy is not installed ({error})"
+    except Exception as error:  # CuPy looks for the driver's libraries as it is imported
+        return False, f"CuPy cannot be used ({error})"
     if not torch.cuda.is_available():
         return False, "torch finds no CUDA device"
     global _library  # dropping it would take the registrations back

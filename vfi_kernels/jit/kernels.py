@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
+    MAX_IMAGES,
     TYPE_NAMES,
     BackwarpParams,
     FramePair,
@@ -25,7 +26,9 @@ THREADS = 128  # kThreads
 MAX_GRID_YZ = 65535  # kMaxGridYZ
 
 # launch(source file, kernel, grid, block, parameters, device)
-Launch = Callable[[str, str, tuple[int, int, int], tuple[int, int, int], ctypes.Structure, torch.device], None]
+Launch = Callable[
+    [str, str, tuple[int, int, int], tuple[int, int, int], ctypes.Structure, torch.device], None
+]
 
 
 def _grid(n: int, h: int, w: int) -> tuple[int, int, int]:
@@ -44,7 +47,9 @@ class _Gradients:
         self.results: list[Tensor] = []
 
     def next(self, like: Tensor, dtype: torch.dtype, *, zeroed: bool = False) -> Tensor | None:
-        """The gradient of the next input, None where it is not wanted; `zeroed` for those that a kernel adds to."""
+        """The gradient of the next input, None where it is not wanted; `zeroed` for those that a kernel adds
+        to.
+        """
         wanted = self._needs >> len(self.results) & 1
         result = _empty(like, tuple(like.shape), dtype) if wanted else like.new_empty((0,), dtype=dtype)
         self.results.append(result)
@@ -116,7 +121,8 @@ class Kernels:
         params.grad_flow0 = view(grads.next(flow0, flow0.dtype))
         params.grad_flow1 = view(grads.next(flow1, flow1.dtype))
         params.grad_mask = view(grads.next(mask, mask.dtype))
-        # A contiguous map of the mask's size; one channel is contiguous in either layout, so a new tensor is followed.
+        # A contiguous map of the mask's size; one channel is contiguous in either layout, so a new tensor is
+        # followed.
         grad_timestep = grads.next(mask.new_empty(mask.shape), sums)
         params.grad_timestep = None if grad_timestep is None else grad_timestep.data_ptr()
         self._run_pair("backward", "WarpBlend", params, frame0, flow0)
@@ -156,6 +162,8 @@ class Kernels:
     def _backwarp_params(self, images: list[Tensor], flow: Tensor, padding: str) -> BackwarpParams:
         n, _, h, w = flow.shape
         frames = images[0].shape[0]
+        if len(images) > MAX_IMAGES:
+            raise ValueError(f"backwarp: at most {MAX_IMAGES} images in a launch; got {len(images)}")
         params = BackwarpParams(
             flow=view(flow), count=len(images), n=n, h=h, w=w,
             repeat=n // frames if frames else 1, padding=int(padding == "zeros"),
@@ -168,7 +176,9 @@ class Kernels:
 
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
         types = f"{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}"
-        self._run("backwarp.cuh", f"backwarp_{kernel}<{types}>", _grid(params.n, params.h, params.w), params, flow)
+        self._run(
+            "backwarp.cuh", f"backwarp_{kernel}<{types}>", _grid(params.n, params.h, params.w), params, flow
+        )
 
     def backwarp(self, images: list[Tensor], flow: Tensor, padding: str) -> list[Tensor]:
         params = self._backwarp_params(images, flow, padding)
@@ -207,7 +217,12 @@ class Kernels:
         return params
 
     def _run_sepconv(
-        self, kernel: str, grid: tuple[int, int, int], params: SepconvParams, images: list[Tensor], taps: Tensor
+        self,
+        kernel: str,
+        grid: tuple[int, int, int],
+        params: SepconvParams,
+        images: list[Tensor],
+        taps: Tensor,
     ) -> None:
         types = f"{TYPE_NAMES[images[0].dtype]}, {TYPE_NAMES[taps.dtype]}"
         self._run("sepconv.cuh", f"sepconv_{kernel}<{types}>", grid, params, taps)

@@ -1,4 +1,6 @@
-"""The parameter structs of the CUDA kernels (csrc/math/*.h), field by field. A test compares the sizes with the compiler's."""
+"""The parameter structs of the CUDA kernels (csrc/math/*.h), field by field. A test compares the sizes with
+the compiler's.
+"""
 
 import ctypes
 

@@ -1,5 +1,5 @@
-"""The CUDA source as one string: NVRTC gets no include paths, and CuPy's cache, which is keyed by the source, would not notice a
-changed header."""
+"""The CUDA source as one string: NVRTC gets no include paths, and CuPy's cache, which is keyed by the
+source, would not notice a changed header."""
 
 import functools
 import re
@@ -23,7 +23,8 @@ def source_folder() -> Path:
 def inlined(name: str) -> str:
     """csrc/cuda/NAME with every header that it includes, each once, in order.
 
-    It ends by opening the namespace: the name of a kernel, with its template arguments, is looked up at the very end.
+    It ends by opening the namespace: the name of a kernel, with its template arguments, is looked up at the
+    very end.
     """
     seen: set[Path] = set()
 
@@ -32,6 +33,8 @@ def inlined(name: str) -> str:
             return ""
         seen.add(path)
         text = path.read_text().replace("#pragma once\n", "")
-        return _INCLUDE.sub(lambda m: expand((path.parent / m[1]).resolve()) if m[1] != "cuemu.h" else m[0], text)
+        return _INCLUDE.sub(
+            lambda m: expand((path.parent / m[1]).resolve()) if m[1] != "cuemu.h" else m[0], text
+        )
 
     return expand((source_folder() / "cuda" / name).resolve()) + "\nusing namespace vfi;\n"

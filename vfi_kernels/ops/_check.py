@@ -25,6 +25,8 @@ def tensors(op: str, **arguments: object) -> None:
     for name, value in arguments.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{op}: {name} must be a tensor; got {type(value).__name__}")
+        if value.layout != torch.strided:
+            raise TypeError(f"{op}: {name} must be a dense tensor; got layout {value.layout}")
 
 
 def choice(op: str, name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._functorch.autograd_function import enable_single_level_autograd_function
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from ._register import LIBRARY, NAMESPACE
@@ -134,6 +135,10 @@ def _register(name: str, save: Callable[..., None], backward: Callable[..., list
     Function.__name__ = "".join(word.capitalize() for word in name.split("_"))
 
     def kernel(keyset: Any, *args: Any) -> Any:
+        if _has_tangent(args):
+            raise RuntimeError(
+                f"{name}: gradients must be reverse-mode; got forward-mode, which is not implemented"
+            )
         if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
             return below(keyset, args)
         leaves, spec = pytree.tree_flatten(list(args))
@@ -141,6 +146,16 @@ def _register(name: str, save: Callable[..., None], backward: Callable[..., list
         return list(result) if isinstance(result, tuple) else result
 
     LIBRARY.impl(name, kernel, "Autograd", with_keyset=True)
+
+
+def _has_tangent(args: Sequence[Any]) -> bool:
+    """Whether forward-mode differentiation goes through these inputs. Below autograd it would be lost in
+    silence.
+    """
+    if forward_ad._current_level < 0:
+        return False
+    tensors = (leaf for leaf in pytree.tree_leaves(list(args)) if isinstance(leaf, Tensor))
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:
 
 
 def unfold(result: Tensor, size: int) -> Tensor:
-    return result.reshape(size, result.shape[0] // size, *result.shape[1:])
+    return result.reshape(size, result.shape[0] // max(size, 1), *result.shape[1:])
 
 
 def apply(operator: Any, size: int, in_dims: tuple, args: tuple, frames: Sequence[int]) -> tuple[Any, Any]:

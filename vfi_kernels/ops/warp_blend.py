@@ -1,5 +1,7 @@
 """Both frames warped and blended in one pass: the last step of RIFE and of Super SloMo."""
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -115,7 +117,7 @@ def _check_timestep(op: str, timestep: float | Tensor | None, flow0: Tensor) -> 
             expected = f"[] or [{flow0.shape[0]}] like the batch of flow0"
             raise ValueError(f"{op}: timestep must be {expected}; got {_check.shape(timestep)}")
         _check.device(op, "timestep", timestep, "the frames", flow0)
-    elif isinstance(timestep, bool) or not isinstance(timestep, (int, float)):
+    elif isinstance(timestep, bool) or not isinstance(timestep, Real):
         raise TypeError(f"{op}: timestep must be None, a number or a tensor; got {type(timestep).__name__}")
     elif not 0 <= timestep <= 1:
         raise ValueError(f"{op}: timestep must be in [0, 1]; got {timestep}")
@@ -129,7 +131,7 @@ def _per_entry(timestep: float | Tensor | None, frame0: Tensor, flow0: Tensor) -
     if isinstance(timestep, Tensor):
         return timestep.to(dtype).expand(entries).contiguous()
     # A product and not torch.full: torch.compile keeps a float as a variable only where arithmetic takes it.
-    return torch.ones(entries, dtype=dtype, device=flow0.device) * timestep
+    return torch.ones(entries, dtype=dtype, device=flow0.device) * float(timestep)
 
 
 def _fake(

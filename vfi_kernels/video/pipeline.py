@@ -173,12 +173,12 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     if not target.parent.is_dir():
         raise VideoError(f"{target.parent}: no such folder")
     if target.exists():
+        if not target.is_file():
+            raise VideoError(f"{target}: is not a file")
         if source.exists() and target.samefile(source):
             raise VideoError(f"{target}: is the input itself; give the output another name")
         if not overwrite:
             raise VideoError(f"{target}: exists already; --overwrite replaces it")
-        if not target.is_file():
-            raise VideoError(f"{target}: is not a file")
 
 
 def _tell_losses(reader: Reader, warn: Callable[[str], None]) -> None:

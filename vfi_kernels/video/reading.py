@@ -86,6 +86,13 @@ class Reader:
         return "mp4" in self._container.format.name
 
     @property
+    def _is_avi(self) -> bool:
+        """AVI has no time stamps, only a rate; what FFmpeg makes up for reordered frames goes back and
+        forth.
+        """
+        return self._container.format.name == "avi"
+
+    @property
     def _is_matroska(self) -> bool:
         return "matroska" in self._container.format.name
 
@@ -118,7 +125,7 @@ class Reader:
         interval = 1 / self.rate if self.rate else Fraction(0)
         start = before = None
         for number, frame in enumerate(frames):
-            if frame.pts is None:
+            if frame.pts is None or self._is_avi:
                 time = before + interval if number else Fraction(0)
             else:
                 start = frame.pts if start is None else start

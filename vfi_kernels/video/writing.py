@@ -15,6 +15,9 @@ from .colour import Converter
 
 __all__ = ["Writer", "complete_or_absent"]
 
+MP4 = (".mp4", ".mov", ".m4v")
+TRANSPORT_CODECS = ("aac", "ac3", "eac3", "mp2", "mp3", "opus")
+
 
 @contextmanager
 def complete_or_absent(path: Path) -> Iterator[Path]:
@@ -70,7 +73,10 @@ class Writer:
             self._tick = timing.common_tick(start, fps)
             encoder = _encoder(codec)
             self.colour = Converter(first, codec, [f.name for f in encoder.video_formats or []])
-            self._container = av.open(f"file:{path}", "w")
+            # MP4 states durations in its own time scale, by default milliseconds, which rounds those of
+            # short clips.
+            scale = {"movie_timescale": str(self._tick.denominator)} if path.suffix in MP4 else {}
+            self._container = av.open(f"file:{path}", "w", container_options=scale)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(_sentence(error, self.name)) from error
         self._first, self._step = int(start / self._tick), int(1 / fps / self._tick)
@@ -81,6 +87,8 @@ class Writer:
             context.width, context.height = self.colour.size
             context.pix_fmt = self.colour.format
             context.time_base = self._stream.time_base = self._tick
+            if self._container.format.name == "avi":
+                context.max_b_frames = 0  # AVI has no time stamps: frames are shown in the order of the file
             for tag, value in self.colour.tags.items():
                 setattr(context, tag, value)
             if aspect and codec == "ffv1":
@@ -98,7 +106,10 @@ class Writer:
 
     def _takes(self, stream: av.AudioStream, warn: Callable[[str], None]) -> bool:
         name = stream.codec_context.name
-        fits = stream.codec_context.codec.canonical_name in self._container.supported_codecs
+        codec = stream.codec_context.codec.canonical_name
+        # FFmpeg does not know of MPEG-TS what it holds.
+        transport = self._container.format.name == "mpegts" and codec in TRANSPORT_CODECS
+        fits = transport or codec in self._container.supported_codecs
         if not fits:
             warn(f"sound left out: {self._container.format.name} does not hold {name}; an .mkv output does")
         return fits
