@@ -25,7 +25,7 @@ template <class A> __device__ __forceinline__ void scatter(A* plane, const Taps<
 }
 
 // grad_frame0 and grad_frame1 must be zero before.
-template <class Op> __global__ void __launch_bounds__(kThreads) pair_backward(const typename Op::Params p) {
+template <class Op> __global__ void __launch_bounds__(kThreads, kMinBlocks) pair_backward(const typename Op::Params p) {
   using A = typename Op::A;
   const auto& q = p.pair;
   const bool wants_inputs = Op::wants_inputs(p);

@@ -9,6 +9,7 @@
 namespace vfi {
 
 constexpr int kThreads = 128;  // of a block, side by side in a row of the output
+constexpr int kMinBlocks = 4;  // on a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills
 
 // The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second and third axis
 // have a limit.
