@@ -336,3 +336,19 @@ def test_uint8_has_no_gradient(operation: str):
     }[operation]
     frames = [frame] if operation == "sepconv" else [frame, frame]
     assert not getattr(vfi_kernels, operation)(*frames, *[t.requires_grad_() for t in rest]).requires_grad
+
+
+@each_sample
+def test_cuda_graph(sample: Sample):
+    """Nothing waits for the device or allocates outside torch, so a call can be captured and replayed."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    tensors = [t.cuda() for t in sample.tensors(1, 2, 3, 4)]
+    sample.public(*tensors)  # what is compiled or loaded at the first call cannot be captured
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = sample.public(*tensors)
+    for tensor, other in zip(tensors, sample.tensors(1, 2, 3, 4), strict=True):
+        tensor.copy_(2 * other)
+    graph.replay()
+    torch.testing.assert_close(captured, sample.public(*tensors))

@@ -118,6 +118,11 @@ def same_batch(op: str, name: str, tensor: Tensor, other_name: str, other: Tenso
         )
 
 
+@torch.compiler.assume_constant_result  # Dynamo of torch 2.10 does not trace it
+def _knows_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
+
+
 def promote(images: list[Tensor], companions: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Under autocast, float32 in place of dtypes that do not go together; otherwise everything as it is.
 
@@ -125,7 +130,7 @@ def promote(images: list[Tensor], companions: list[Tensor]) -> tuple[list[Tensor
     half-precision images are summed in float32. float64, which autocast leaves alone, is not narrowed.
     """
     device_type = images[0].device.type
-    if not (torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)):
+    if not (_knows_autocast(device_type) and torch.is_autocast_enabled(device_type)):
         return images, companions
     if any(i.dtype != images[0].dtype for i in images) and all(i.is_floating_point() for i in images):
         wide = torch.float64 if any(i.dtype == torch.float64 for i in images) else torch.float32
