@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "glue.h"
+#include "../cpu/kernels.h"
 
 namespace vfi {
 
@@ -11,7 +11,8 @@ namespace {
 // What this binary was built for, as JSON; VFI_CUDA_ARCHS comes from setup.py.
 std::string build_info() {
 #if defined(__x86_64__)
-  const std::string cpu = "x86-64";
+  const std::string level = name_of(cpu_level());
+  const std::string cpu = level == "base" ? "x86-64" : "x86-64-" + level;
 #elif defined(__aarch64__)
   const std::string cpu = "aarch64";
 #else
