@@ -1,0 +1,57 @@
+// Forward passes of warp_blend, voxel_flow and backwarp, once for each instruction set.
+#include "kernels.h"
+#include "warp_rows.h"
+
+namespace vfi::VFI_VERSION {
+
+namespace {
+
+// A source of the vector loops from an image's view; data is null where they can't read it.
+template <class T> Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
+  const i64 extent = (h - 1) * image.y + (w - 1) * image.x + 1;
+  if (h < 2 || w < kPixels || extent > 0x7fffffff) return {};
+  return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
+}
+
+}  // namespace
+
+template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
+  using T = typename Op::Image;
+  const auto& q = p.pair;
+  if constexpr (!std::is_same_v<T, f64>) {
+    const Source<T> sources[2] = {source_of(q.frame0, q.h, q.w, q.padding), source_of(q.frame1, q.h, q.w, q.padding)};
+    const bool planar = sources[0].pixel == 1 && sources[1].pixel == 1 && q.out.x == 1;
+    if (planar) {
+      for (i64 row = begin; row < end; ++row) {
+        const i64 n = row / q.h;
+        const int y = int(row % q.h);
+        Source<T> in[2] = {sources[0], sources[1]};
+        in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
+        in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
+        planar_row<2>(in, q.c, q.w, q.out.at(n, 0, y, 0), q.out.c,
+                      [&](int x) __attribute__((always_inline)) { return Op::template lane<Reals>(p, n, y, x); },
+                      [&](int x) { pair_forward_block<Op>(p, n, y, x, kPixels); });
+      }
+      return;
+    }
+  }
+  for_each_block(begin, end, q.h, q.w,
+                 [&](i64 n, int y, int x0, int count) { pair_forward_block<Op>(p, n, y, x0, count); });
+}
+
+template <class F, class A> void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+  for (int k = 0; k < p.count; ++k)
+    for_each_block(begin, end, p.h, p.w,
+                   [&](i64 n, int y, int x0, int count) { backwarp_forward_block(p, k, n, y, x0, count); });
+}
+
+#define VFI_WARP_BLEND(T, F) template void pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
+VFI_FOR_EACH_PAIR(VFI_WARP_BLEND)
+
+#define VFI_VOXEL_FLOW(T, F) template void pair_forward<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, i64, i64);
+VFI_FOR_EACH_PAIR(VFI_VOXEL_FLOW)
+
+#define VFI_BACKWARP(F, A) template void backwarp_forward<F, A>(const BackwarpParams<F, A>&, i64, i64);
+VFI_FOR_EACH_BACKWARP(VFI_BACKWARP)
+
+}  // namespace vfi::VFI_VERSION

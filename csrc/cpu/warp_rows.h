@@ -1,0 +1,47 @@
+// A row of an output that is a weighted sum of K images, each read at positions of its own.
+#pragma once
+#include "warp_taps.h"
+
+namespace vfi::VFI_VERSION {
+
+// Lanes where the sum of products may differ from what the contract says: a tap of weight 0 adds nothing, even one that is Inf
+// or NaN, and a sum of -0 is -0. Only a result that is not finite, or 0 of taps with a sign, can.
+VFI_FN Ints doubtful(Reals result, Ints signs) { return (result - result != Reals{}) | ((result == Reals{}) & signs); }
+
+// How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself doesn't.
+constexpr int kRowsAhead = 3;
+
+// Planes with pixels side by side. lane_at(x) says where kPixels pixels from x on read; exact(x) computes them by the rules.
+template <int K, class T, class At, class Exact>
+VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i64 out_channel, const At& lane_at,
+                       const Exact& exact) {
+  constexpr int kLine = 64 / sizeof(T);
+  for (int begin = 0; begin < w; begin += kPixels) {
+    const int x = std::min(begin, w - kPixels);  // the last vector overlaps the one before
+    const auto lane = lane_at(x);
+    Spots spots[K];
+    int base[K][kPixels];
+    for (int k = 0; k < K; ++k) {
+      spots[k] = spots_at(lane.x[k], lane.y[k], in[k]);
+      save(base[k], spots[k].base);
+      find_runs(spots[k], in[k]);
+    }
+    const bool ahead = x % kLine < kPixels;
+    Ints doubt = {};
+    for (int c = 0; c < channels; ++c) {
+      Reals result = {};
+      Ints signs = {};
+      for (int k = 0; k < K; ++k) {
+        const T* plane = in[k].data + c * in[k].channel;
+        if (ahead) __builtin_prefetch(plane + base[k][0] + i64(kRowsAhead) * in[k].row);
+        const Reals s = sample(plane, spots[k], base[k], in[k].row, signs);
+        result = k ? fma(lane.gain[k], s, result) : lane.gain[k] * s;
+      }
+      doubt |= doubtful(result, signs);
+      save_as(out + c * out_channel + x, result);
+    }
+    if (__builtin_expect(any_sign(doubt), 0)) exact(x);
+  }
+}
+
+}  // namespace vfi::VFI_VERSION
