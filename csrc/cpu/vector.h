@@ -38,20 +38,20 @@ template <class V> VFI_FN V fma(V a, V b, V c) {
   return a * b + c;
 }
 
-// Whether the sign bit of any lane is set.
-template <class V> VFI_FN bool any_sign(V v) {
+// The sign bits of the lanes, lane 0 in bit 0.
+template <class V> VFI_FN u32 sign_bits(V v) {
 #if VFI_VECTOR_BYTES == 64
-  if constexpr (sizeof(V) == 64) return _mm512_movepi32_mask(__m512i(v)) != 0;
+  if constexpr (sizeof(V) == 64) return _mm512_movepi32_mask(__m512i(v));
 #endif
 #if VFI_VECTOR_BYTES >= 32
-  if constexpr (sizeof(V) == 32) return _mm256_movemask_ps(__m256(v)) != 0;
+  if constexpr (sizeof(V) == 32) return u32(_mm256_movemask_ps(__m256(v)));
 #endif
 #if defined(__SSE2__)
-  if constexpr (sizeof(V) == 16) return _mm_movemask_ps(__m128(v)) != 0;
+  if constexpr (sizeof(V) == 16) return u32(_mm_movemask_ps(__m128(v)));
 #endif
-  bool any = false;
-  for (int i = 0; i < kLanesOf<V>; ++i) any |= v[i] < 0;
-  return any;
+  u32 bits = 0;
+  for (int i = 0; i < kLanesOf<V>; ++i) bits |= u32(v[i] < 0) << i;
+  return bits;
 }
 
 // The numbers of type T whose bits are in the lanes of v, and back.
@@ -70,8 +70,32 @@ template <class T, class U, class V> VFI_FN U bits_of_value(V v) {
   }
 }
 
-// The unsigned integer that holds the bits of a T.
-template <class T> using BitsOf = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;
+// The bits of N numbers stored in 8 or 16 bits, one in each lane, and back. By intrinsics where GCC 12 takes the lanes one by one.
+template <int N> VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
+#if VFI_VECTOR_BYTES == 64
+  if constexpr (N == 16) return Vector<u32, N>(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+#endif
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (N == 8) return Vector<u32, N>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  if constexpr (N == 4) return Vector<u32, N>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+#endif
+  return __builtin_convertvector((load<u8, N>(static_cast<const u8*>(p))), Vector<u32, N>);
+}
+template <int N, class T> VFI_FN Vector<u32, N> load_bits(const void* p, T) {
+  using Half = unsigned short;
+  return __builtin_convertvector((load<Half, N>(static_cast<const Half*>(p))), Vector<u32, N>);
+}
+template <class T> VFI_FN void save_bits(T* p, Vector<u32> v) {
+#if VFI_VECTOR_BYTES == 32
+  const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
+  if constexpr (sizeof(T) == 2) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
+  if constexpr (sizeof(T) == 1) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+#else
+  using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;
+  const auto bits = __builtin_convertvector(v, Vector<Bits, kLanes<u32>>);
+  memcpy(p, &bits, sizeof(bits));
+#endif
+}
 
 // A vector of numbers that lie side by side in any stored type.
 template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const T* p) {
@@ -80,26 +104,27 @@ template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const
   } else if constexpr (sizeof(A) == sizeof(double)) {
     return build<Vector<A, N>>([p](int i) { return number<A>(p[i]); });
   } else {
-    const auto bits = load<BitsOf<T>, N>(reinterpret_cast<const BitsOf<T>*>(p));
 #if VFI_VECTOR_BYTES >= 32
-    if constexpr (std::is_same_v<T, f16> && N == 4) return _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p));
-    if constexpr (std::is_same_v<T, f16> && N == 8) return _mm256_cvtph_ps(__m128i(bits));
+    const void* bytes = p;
+    if constexpr (std::is_same_v<T, f16> && N == 4) return _mm_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(bytes)));
+    if constexpr (std::is_same_v<T, f16> && N == 8)
+      return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(bytes)));
 #endif
-#if VFI_VECTOR_BYTES == 64
-    if constexpr (std::is_same_v<T, f16> && N == 16) return _mm512_cvtph_ps(__m256i(bits));
-#endif
-    return value_of<T, Vector<A, N>>(__builtin_convertvector(bits, Vector<u32, N>));
+    return value_of<T, Vector<A, N>>(load_bits<N>(p, T{}));
   }
 }
 
-// A vector of sums stored side by side: rounded to the stored type as store() does.
+// A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN becomes.
 template <class T> VFI_FN void save_as(T* p, Vector<float> v) {
-  if constexpr (std::is_same_v<T, f32>) {
-    save(p, v);
-  } else {
-    const auto bits = __builtin_convertvector(bits_of_value<T, Vector<u32>>(v), Vector<BitsOf<T>, kLanes<float>>);
-    memcpy(p, &bits, sizeof(bits));
-  }
+  if constexpr (std::is_same_v<T, f32>) return save(p, v);
+#if VFI_VECTOR_BYTES == 32
+  if constexpr (std::is_same_v<T, f16>)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(__m256(v), _MM_FROUND_TO_NEAREST_INT));
+#elif VFI_VECTOR_BYTES == 64
+  if constexpr (std::is_same_v<T, f16>)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(__m512(v), _MM_FROUND_TO_NEAREST_INT));
+#endif
+  if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32>>(v));
 }
 
 // An array whose start is aligned for vectors: one that crosses two cache lines is loaded at half the speed.

@@ -11,6 +11,27 @@ VFI_FN Ints doubtful(Reals result, Ints signs) { return (result - result != Real
 // How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself doesn't.
 constexpr int kRowsAhead = 3;
 
+// C channels of kPixels pixels. Returns the doubtful lanes.
+template <int C, int K, class T>
+VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels], i64 c, bool ahead,
+                          T* out, i64 out_channel) {
+  Reals sums[C] = {};
+  Ints signs[C] = {}, doubt = {};
+#pragma GCC unroll 2
+  for (int k = 0; k < K; ++k) {
+    const T* plane = in[k].data + c * in[k].channel;
+    if (ahead)
+      for (int i = 0; i < C; ++i)
+        __builtin_prefetch(plane + i * in[k].channel + base[k][0] + i64(kRowsAhead) * in[k].row);
+    add_samples<C>(plane, in[k], spots[k], base[k], sums, signs);
+  }
+  for (int i = 0; i < C; ++i) {
+    doubt |= doubtful(sums[i], signs[i]);
+    save_as(out + (c + i) * out_channel, sums[i]);
+  }
+  return doubt;
+}
+
 // Planes with pixels side by side. lane_at(x) says where kPixels pixels from x on read; exact(x) computes them by the rules.
 template <int K, class T, class At, class Exact>
 VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i64 out_channel, const At& lane_at,
@@ -22,25 +43,17 @@ VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i6
     Spots spots[K];
     int base[K][kPixels];
     for (int k = 0; k < K; ++k) {
-      spots[k] = spots_at(lane.x[k], lane.y[k], in[k]);
+      spots[k] = spots_at(lane.x[k], lane.y[k], lane.gain[k], in[k]);
       save(base[k], spots[k].base);
+      asm("" : "+m"(base[k]));  // or GCC takes the vector apart for every path, not only for the one that needs the numbers
       find_runs(spots[k], in[k]);
     }
     const bool ahead = x % kLine < kPixels;
     Ints doubt = {};
-    for (int c = 0; c < channels; ++c) {
-      Reals result = {};
-      Ints signs = {};
-      for (int k = 0; k < K; ++k) {
-        const T* plane = in[k].data + c * in[k].channel;
-        if (ahead) __builtin_prefetch(plane + base[k][0] + i64(kRowsAhead) * in[k].row);
-        const Reals s = sample(plane, spots[k], base[k], in[k].row, signs);
-        result = k ? fma(lane.gain[k], s, result) : lane.gain[k] * s;
-      }
-      doubt |= doubtful(result, signs);
-      save_as(out + c * out_channel + x, result);
-    }
-    if (__builtin_expect(any_sign(doubt), 0)) exact(x);
+    int c = 0;
+    for (; c + 3 <= channels; c += 3) doubt |= planar_pixels<3>(in, spots, base, c, ahead, out + x, out_channel);
+    for (; c < channels; ++c) doubt |= planar_pixels<1>(in, spots, base, c, ahead, out + x, out_channel);
+    if (__builtin_expect(sign_bits(doubt) != 0, 0)) exact(x);
   }
 }
 

@@ -9,6 +9,7 @@ using Reals = Vector<float>;
 using Ints = Vector<int>;
 using Words = Vector<u32>;
 constexpr int kPixels = kLanes<float>;
+constexpr u32 kAllLanes = (1u << kPixels) - 1;
 
 // An image that a row of output pixels reads, from one entry of a batch.
 template <class T> struct Source {
@@ -20,20 +21,21 @@ template <class T> struct Source {
 };
 
 struct Spots {
-  Reals weight[4];   // of the taps top left, top right, bottom left, bottom right
+  Reals weight[4];   // of the taps top left, top right, bottom left, bottom right, times the gain of the sample
   Ints base;         // where the top left taps are
   int runs;          // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i. 0: scattered
   int first, second;
   Ints in_first;
 };
 
-template <class T> VFI_FN Spots spots_at(Reals x, Reals y, const Source<T>& in) {
+template <class T> VFI_FN Spots spots_at(Reals x, Reals y, Reals gain, const Source<T>& in) {
   const Axis<Reals> ax = axis_at(x, in.w, in.padding), ay = axis_at(y, in.h, in.padding);
   Spots s;
-  s.weight[0] = ay.weight_lo * ax.weight_lo;
-  s.weight[1] = ay.weight_lo * ax.weight_hi;
-  s.weight[2] = ay.weight_hi * ax.weight_lo;
-  s.weight[3] = ay.weight_hi * ax.weight_hi;
+  const Reals top = gain * ay.weight_lo, bottom = gain * ay.weight_hi;
+  s.weight[0] = top * ax.weight_lo;
+  s.weight[1] = top * ax.weight_hi;
+  s.weight[2] = bottom * ax.weight_lo;
+  s.weight[3] = bottom * ax.weight_hi;
   s.base = ay.lo * in.row + ax.lo * in.pixel;
   return s;
 }
@@ -45,9 +47,9 @@ template <class T> VFI_FN void find_runs(Spots& s, const Source<T>& in) {
   s.second = start[kPixels - 1];
   s.in_first = start == s.first;
   s.runs = 0;
-  if (!any_sign(~s.in_first)) {
+  if (sign_bits(s.in_first) == kAllLanes) {
     s.runs = 1;
-  } else if (!any_sign(~(s.in_first | (start == s.second)))) {
+  } else if (sign_bits(s.in_first | (start == s.second)) == kAllLanes) {
     // Both pieces are loaded in full length, also where their other end lies outside.
     const u32 last = u32(in.extent - in.row - kPixels - 1);
     if (in.extent > in.row + kPixels && u32(s.first) <= last && u32(s.second) <= last) s.runs = 2;
@@ -82,29 +84,44 @@ template <class T> VFI_FN void load_pairs(const T* row, const int* base, Reals& 
   right = value_of<T, Reals>(words >> kBits);
 }
 
-// The samples of one plane. Adds the taps' sign bits to `signs`.
-template <class T> VFI_FN Reals sample(const T* plane, const Spots& s, const int* base, int row, Ints& signs) {
-  Reals tap[4];
-  const T *p = plane + s.first, *q = plane + s.second;
+// Adds the samples of C planes to `sums`, and the sign bits of their taps to `signs`.
+template <int C, class T>
+VFI_FN void add_samples(const T* plane, const Source<T>& in, const Spots& s, const int* base, Reals* sums, Ints* signs) {
+  const int row = in.row;
+  const auto add = [&](const auto& load_taps) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c, plane += in.channel) {
+      Reals tap[4];
+      load_taps(tap);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        sums[c] = fma(s.weight[k], tap[k], sums[c]);
+        if constexpr (!std::is_same_v<T, u8>) signs[c] |= same_bits<Ints>(tap[k]);
+      }
+    }
+  };
   if (s.runs == 1) {
-    tap[0] = load_as<float>(p);
-    tap[1] = load_as<float>(p + 1);
-    tap[2] = load_as<float>(p + row);
-    tap[3] = load_as<float>(p + row + 1);
+    add([&](Reals* tap) __attribute__((always_inline)) {
+      const T* p = plane + s.first;
+      tap[0] = load_as<float>(p);
+      tap[1] = load_as<float>(p + 1);
+      tap[2] = load_as<float>(p + row);
+      tap[3] = load_as<float>(p + row + 1);
+    });
   } else if (s.runs == 2) {
-    tap[0] = s.in_first ? load_as<float>(p) : load_as<float>(q);
-    tap[1] = s.in_first ? load_as<float>(p + 1) : load_as<float>(q + 1);
-    tap[2] = s.in_first ? load_as<float>(p + row) : load_as<float>(q + row);
-    tap[3] = s.in_first ? load_as<float>(p + row + 1) : load_as<float>(q + row + 1);
+    add([&](Reals* tap) __attribute__((always_inline)) {
+      const T *p = plane + s.first, *q = plane + s.second;
+      tap[0] = s.in_first ? load_as<float>(p) : load_as<float>(q);
+      tap[1] = s.in_first ? load_as<float>(p + 1) : load_as<float>(q + 1);
+      tap[2] = s.in_first ? load_as<float>(p + row) : load_as<float>(q + row);
+      tap[3] = s.in_first ? load_as<float>(p + row + 1) : load_as<float>(q + row + 1);
+    });
   } else {
-    load_pairs(plane, base, tap[0], tap[1]);
-    load_pairs(plane + row, base, tap[2], tap[3]);
+    add([&](Reals* tap) __attribute__((always_inline)) {
+      load_pairs(plane, base, tap[0], tap[1]);
+      load_pairs(plane + row, base, tap[2], tap[3]);
+    });
   }
-  Reals sum = s.weight[0] * tap[0];
-  for (int k = 1; k < 4; ++k) sum = fma(s.weight[k], tap[k], sum);
-  if constexpr (!std::is_same_v<T, u8>)
-    for (int k = 0; k < 4; ++k) signs |= same_bits<Ints>(tap[k]);
-  return sum;
 }
 
 }  // namespace vfi::VFI_VERSION
