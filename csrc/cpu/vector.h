@@ -18,11 +18,23 @@ template <class V> constexpr int kLanesOf = sizeof(V) / sizeof(std::declval<V>()
 template <class A, int N = kLanes<A>> VFI_FN Vector<A, N> load(const A* p) {
   return *reinterpret_cast<const typename VectorOf<A, N>::anywhere*>(p);
 }
-template <class A> VFI_FN void save(A* p, Vector<A> v) { *reinterpret_cast<typename VectorOf<A, kLanes<A>>::anywhere*>(p) = v; }
+template <class A, class V> VFI_FN void save(A* p, V v) {
+  *reinterpret_cast<typename VectorOf<A, sizeof(V) / sizeof(A)>::anywhere*>(p) = v;
+}
 
 // The vector of f(0), f(1), ... Written as a list, which the compiler builds in registers.
 template <class V, class Fn, size_t... i> VFI_FN V build(const Fn& f, std::index_sequence<i...>) { return V{f(i)...}; }
 template <class V, class Fn> VFI_FN V build(const Fn& f) { return build<V>(f, std::make_index_sequence<kLanesOf<V>>{}); }
+
+// The lanes of a, and after them those of b, in the order of i.
+template <class V, class I> VFI_FN V shuffled(V a, V b, I i) {
+#if defined(__clang__)
+  constexpr int n = kLanesOf<V>;
+  return build<V>([&](int lane) { return i[lane] < n ? a[i[lane]] : b[i[lane] - n]; });
+#else
+  return __builtin_shuffle(a, b, i);
+#endif
+}
 
 // a * b + c, in one rounding where the instruction set can.
 template <class V> VFI_FN V fma(V a, V b, V c) {
@@ -109,6 +121,10 @@ template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const
     if constexpr (std::is_same_v<T, f16> && N == 4) return _mm_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(bytes)));
     if constexpr (std::is_same_v<T, f16> && N == 8)
       return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(bytes)));
+#endif
+#if VFI_VECTOR_BYTES == 64
+    if constexpr (std::is_same_v<T, f16> && N == 16)
+      return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(bytes)));
 #endif
     return value_of<T, Vector<A, N>>(load_bits<N>(p, T{}));
   }

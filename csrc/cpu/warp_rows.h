@@ -6,10 +6,23 @@ namespace vfi::VFI_VERSION {
 
 // Lanes where the sum of products may differ from what the contract says: a tap of weight 0 adds nothing, even one that is Inf
 // or NaN, and a sum of -0 is -0. Only a result that is not finite, or 0 of taps with a sign, can.
-VFI_FN Ints doubtful(Reals result, Ints signs) { return (result - result != Reals{}) | ((result == Reals{}) & signs); }
+template <class V, class I> VFI_FN I doubtful(V result, I signs) {
+  return (result - result != V{}) | ((result == V{}) & signs);
+}
 
 // How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself doesn't.
 constexpr int kRowsAhead = 3;
+
+template <int K, class T, class Lane>
+VFI_FN void locate(const Source<T> (&in)[K], const Lane& lane, Spots (&spots)[K], int (&base)[K][kPixels]) {
+#pragma GCC unroll 2
+  for (int k = 0; k < K; ++k) {
+    spots[k] = spots_at(lane.x[k], lane.y[k], lane.gain[k], in[k]);
+    save(base[k], spots[k].base);
+    asm("" : "+m"(base[k]));  // or GCC takes the vector apart for every path, not only for the one that needs the numbers
+    find_runs(spots[k], in[k]);
+  }
+}
 
 // C channels of kPixels pixels. Returns the doubtful lanes.
 template <int C, int K, class T>
@@ -42,12 +55,7 @@ VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i6
     const auto lane = lane_at(x);
     Spots spots[K];
     int base[K][kPixels];
-    for (int k = 0; k < K; ++k) {
-      spots[k] = spots_at(lane.x[k], lane.y[k], lane.gain[k], in[k]);
-      save(base[k], spots[k].base);
-      asm("" : "+m"(base[k]));  // or GCC takes the vector apart for every path, not only for the one that needs the numbers
-      find_runs(spots[k], in[k]);
-    }
+    locate(in, lane, spots, base);
     const bool ahead = x % kLine < kPixels;
     Ints doubt = {};
     int c = 0;

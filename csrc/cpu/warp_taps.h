@@ -23,7 +23,7 @@ template <class T> struct Source {
 struct Spots {
   Reals weight[4];   // of the taps top left, top right, bottom left, bottom right, times the gain of the sample
   Ints base;         // where the top left taps are
-  int runs;          // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i. 0: scattered
+  int runs;          // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i (times `pixel`). 0: scattered
   int first, second;
   Ints in_first;
 };
@@ -40,9 +40,8 @@ template <class T> VFI_FN Spots spots_at(Reals x, Reals y, Reals gain, const Sou
   return s;
 }
 
-// For planes only.
 template <class T> VFI_FN void find_runs(Spots& s, const Source<T>& in) {
-  const Ints start = s.base - Lanes<Reals>::count();
+  const Ints start = s.base - Lanes<Reals>::count() * in.pixel;
   s.first = start[0];
   s.second = start[kPixels - 1];
   s.in_first = start == s.first;
@@ -51,8 +50,8 @@ template <class T> VFI_FN void find_runs(Spots& s, const Source<T>& in) {
     s.runs = 1;
   } else if (sign_bits(s.in_first | (start == s.second)) == kAllLanes) {
     // Both pieces are loaded in full length, also where their other end lies outside.
-    const u32 last = u32(in.extent - in.row - kPixels - 1);
-    if (in.extent > in.row + kPixels && u32(s.first) <= last && u32(s.second) <= last) s.runs = 2;
+    const int last = in.extent - in.row - (kPixels + 1) * in.pixel;
+    if (last >= 0 && u32(s.first) <= u32(last) && u32(s.second) <= u32(last)) s.runs = 2;
   }
 }
 
@@ -68,8 +67,8 @@ VFI_FN void load_pairs(const float* row, const int* base, Reals& left, Reals& ri
   const auto a = same_bits<Reals>(build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2); }));
   const auto b = same_bits<Reals>(build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2 + 2); }));
   const auto from = [](int i) { return i / 4 * 4 + i % 2 * 2 + (i % 4 < 2 ? 0 : kPixels); };
-  left = __builtin_shuffle(a, b, build<Ints>(from));
-  right = __builtin_shuffle(a, b, build<Ints>([&](int i) { return from(i) + 1; }));
+  left = shuffled(a, b, build<Ints>(from));
+  right = shuffled(a, b, build<Ints>([&](int i) { return from(i) + 1; }));
 }
 template <class T> VFI_FN void load_pairs(const T* row, const int* base, Reals& left, Reals& right) {
   using Pair = std::conditional_t<sizeof(T) == 1, unsigned short, u32>;
