@@ -1,4 +1,3 @@
-#include "kernels.h"
 #include "pair.h"
 
 namespace vfi {
@@ -26,23 +25,19 @@ struct PlaneStrides {
 
 }  // namespace
 
-template <class F, class A> void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+template <class F, class A>
+void backwarp_forward_block(const BackwarpParams<F, A>& p, int k, i64 n, int y, int x0, int count) {
+  const BackwarpImage<A>& image = p.images[k];
   Taps<A> taps[kBlock];
-  for_each_block(begin, end, p.h, p.w, [&](i64 n, int y, int x0, int count) {
-    PlaneStrides strides;
-    for (int k = 0; k < p.count; ++k) {
-      const BackwarpImage<A>& image = p.images[k];
-      if (strides.change(image)) locate(p, n, y, x0, count, strides.y, strides.x, taps);
-      with_image_type<A>(image.dtype, [&](auto type) {
-        using T = decltype(type);
-        const View<const T> in = typed<const T>(image.image);
-        const View<T> out = typed<T>(image.out);
-        for (int c = 0; c < image.channels; ++c) {
-          const T* plane = in.at(n / p.repeat, c, 0, 0);
-          T* row = out.at(n, c, y, x0);
-          for (int i = 0; i < count; ++i, row += out.x) store(row, sample(plane, taps[i]));
-        }
-      });
+  locate(p, n, y, x0, count, image.image.y, image.image.x, taps);
+  with_image_type<A>(image.dtype, [&](auto type) {
+    using T = decltype(type);
+    const View<const T> in = typed<const T>(image.image);
+    const View<T> out = typed<T>(image.out);
+    for (int c = 0; c < image.channels; ++c) {
+      const T* plane = in.at(n / p.repeat, c, 0, 0);
+      T* row = out.at(n, c, y, x0);
+      for (int i = 0; i < count; ++i, row += out.x) store(row, sample(plane, taps[i]));
     }
   });
 }
@@ -106,7 +101,7 @@ void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i6
 }
 
 #define VFI_INSTANTIATE(F, A)                                                              \
-  template void backwarp_forward<F, A>(const BackwarpParams<F, A>&, i64, i64);             \
+  template void backwarp_forward_block<F, A>(const BackwarpParams<F, A>&, int, i64, int, int, int); \
   template void backwarp_backward_flow<F, A>(const BackwarpParams<F, A>&, i64, i64);       \
   template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, i64, i64);
 VFI_FOR_EACH_BACKWARP(VFI_INSTANTIATE)

@@ -1,14 +1,8 @@
-// Loops of the two-frame operations over rows and planes. Op is WarpBlend or VoxelFlow (csrc/math).
+// Loops of the two-frame operations over rows and planes, for every layout and dtype. Op is WarpBlend or VoxelFlow (csrc/math).
 #pragma once
-#include <algorithm>
-#include <vector>
-
-#include "../math/pair.h"
+#include "kernels.h"
 
 namespace vfi {
-
-// Pixels of a row are taken in blocks: positions and weights once for all channels, kept in cache between them.
-constexpr int kBlock = 64;
 
 template <class A> struct BlockTaps {
   Taps<A> taps[2][kBlock];
@@ -28,28 +22,18 @@ inline void locate(const typename Op::Params& p, i64 n, int y, int x0, int count
   }
 }
 
-// Calls body(n, y, x0, count) for the blocks of rows [begin, end) of n * h rows.
-template <class Body> inline void for_each_block(i64 begin, i64 end, int h, int w, const Body& body) {
-  for (i64 row = begin; row < end; ++row)
-    for (int x = 0; x < w; x += kBlock) body(row / h, int(row % h), x, std::min(kBlock, w - x));
-}
-
-// Output rows [begin, end) of n * h.
-template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
-  using A = typename Op::A;
+template <class Op> void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int count) {
   const auto& q = p.pair;
-  BlockTaps<A> block;
-  for_each_block(begin, end, q.h, q.w, [&](i64 n, int y, int x0, int count) {
-    locate<Op>(p, n, y, x0, count, block);
-    for (int c = 0; c < q.c; ++c) {
-      const auto* plane0 = q.frame0.at(n / q.repeat, c, 0, 0);
-      const auto* plane1 = q.frame1.at(n / q.repeat, c, 0, 0);
-      auto* out = q.out.at(n, c, y, x0);
-      for (int i = 0; i < count; ++i, out += q.out.x)
-        store(out, block.gain[0][i] * sample(plane0, block.taps[0][i]) +
-                       block.gain[1][i] * sample(plane1, block.taps[1][i]));
-    }
-  });
+  BlockTaps<typename Op::A> block;
+  locate<Op>(p, n, y, x0, count, block);
+  for (int c = 0; c < q.c; ++c) {
+    const auto* plane0 = q.frame0.at(n / q.repeat, c, 0, 0);
+    const auto* plane1 = q.frame1.at(n / q.repeat, c, 0, 0);
+    auto* out = q.out.at(n, c, y, x0);
+    for (int i = 0; i < count; ++i, out += q.out.x)
+      store(out, block.gain[0][i] * sample(plane0, block.taps[0][i]) +
+                     block.gain[1][i] * sample(plane1, block.taps[1][i]));
+  }
 }
 
 // Gradients of flows, mask and timestep for rows [begin, end) of n * h: every pixel writes its own, nothing is scattered.

@@ -3,23 +3,144 @@
 #pragma once
 #include "versions.h"
 
-namespace vfi::VFI_VERSION {
+namespace vfi {
 
-template <class A> struct VectorOf {
-  typedef A type __attribute__((vector_size(VFI_VECTOR_BYTES), aligned(sizeof(A)), may_alias));
+namespace VFI_VERSION {
+
+template <class A, int N> struct VectorOf {
+  typedef A type __attribute__((vector_size(N * sizeof(A))));
+  typedef A anywhere __attribute__((vector_size(N * sizeof(A)), aligned(sizeof(A)), may_alias));  // in memory
 };
-template <class A> using Vector = typename VectorOf<A>::type;
 template <class A> constexpr int kLanes = VFI_VECTOR_BYTES / sizeof(A);
+template <class A, int N = kLanes<A>> using Vector = typename VectorOf<A, N>::type;
+template <class V> constexpr int kLanesOf = sizeof(V) / sizeof(std::declval<V>()[0]);
 
-template <class A> VFI_FN Vector<A> load(const A* p) { return *reinterpret_cast<const Vector<A>*>(p); }
-template <class A> VFI_FN void save(A* p, Vector<A> v) { *reinterpret_cast<Vector<A>*>(p) = v; }
+template <class A, int N = kLanes<A>> VFI_FN Vector<A, N> load(const A* p) {
+  return *reinterpret_cast<const typename VectorOf<A, N>::anywhere*>(p);
+}
+template <class A, class V> VFI_FN void save(A* p, V v) {
+  *reinterpret_cast<typename VectorOf<A, sizeof(V) / sizeof(A)>::anywhere*>(p) = v;
+}
 
-// A vector of numbers that lie side by side in any stored type. Through a local array, which the compiler knows nothing else
-// points into.
-template <class A, class T> VFI_FN Vector<A> load_as(const T* p) {
-  alignas(VFI_VECTOR_BYTES) A lanes[kLanes<A>];
-  for (int i = 0; i < kLanes<A>; ++i) lanes[i] = number<A>(p[i]);
-  return load(lanes);
+// The vector of f(0), f(1), ... Written as a list, which the compiler builds in registers.
+template <class V, class Fn, size_t... i> VFI_FN V build(const Fn& f, std::index_sequence<i...>) { return V{f(i)...}; }
+template <class V, class Fn> VFI_FN V build(const Fn& f) { return build<V>(f, std::make_index_sequence<kLanesOf<V>>{}); }
+
+// The lanes of a, and after them those of b, in the order of i.
+template <class V, class I> VFI_FN V shuffled(V a, V b, I i) {
+#if defined(__clang__)
+  constexpr int n = kLanesOf<V>;
+  return build<V>([&](int lane) { return i[lane] < n ? a[i[lane]] : b[i[lane] - n]; });
+#else
+  return __builtin_shuffle(a, b, i);
+#endif
+}
+
+// a * b + c, in one rounding where the instruction set can.
+template <class V> VFI_FN V fma(V a, V b, V c) {
+#if VFI_VECTOR_BYTES == 64
+  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 4) return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 8) return V(_mm512_fmadd_pd(__m512d(a), __m512d(b), __m512d(c)));
+#endif
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (sizeof(V) == 32 && sizeof(a[0]) == 4) return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+  if constexpr (sizeof(V) == 32 && sizeof(a[0]) == 8) return V(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(c)));
+  if constexpr (sizeof(V) == 16 && sizeof(a[0]) == 4) return V(_mm_fmadd_ps(__m128(a), __m128(b), __m128(c)));
+#endif
+  return a * b + c;
+}
+
+// The sign bits of the lanes, lane 0 in bit 0.
+template <class V> VFI_FN u32 sign_bits(V v) {
+#if VFI_VECTOR_BYTES == 64
+  if constexpr (sizeof(V) == 64) return _mm512_movepi32_mask(__m512i(v));
+#endif
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (sizeof(V) == 32) return u32(_mm256_movemask_ps(__m256(v)));
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(V) == 16) return u32(_mm_movemask_ps(__m128(v)));
+#endif
+  u32 bits = 0;
+  for (int i = 0; i < kLanesOf<V>; ++i) bits |= u32(v[i] < 0) << i;
+  return bits;
+}
+
+// The numbers of type T whose bits are in the lanes of v, and back.
+template <class T, class V, class U> VFI_FN V value_of(U v) {
+  if constexpr (std::is_same_v<T, f32>) return same_bits<V>(v);
+  if constexpr (std::is_same_v<T, f16>) return half_value<V>(v);
+  if constexpr (std::is_same_v<T, bf16>) return same_bits<V>(v << 16);
+  if constexpr (std::is_same_v<T, u8>) return __builtin_convertvector(Vector<int, kLanesOf<V>>(v), V);
+}
+template <class T, class U, class V> VFI_FN U bits_of_value(V v) {
+  if constexpr (std::is_same_v<T, f16>) return half_bits<U>(v);
+  if constexpr (std::is_same_v<T, bf16>) return brain_bits(same_bits<U>(v));
+  if constexpr (std::is_same_v<T, u8>) {
+    v = v > V{} ? smaller(v, V{} + 255) : V{};  // NaN becomes 0
+    return same_bits<U>(v + 0x1p23f) & 255u;    // rounds to nearest even in the last place
+  }
+}
+
+// The bits of N numbers stored in 8 or 16 bits, one in each lane, and back. By intrinsics where GCC 12 takes the lanes one by one.
+template <int N> VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
+#if VFI_VECTOR_BYTES == 64
+  if constexpr (N == 16) return Vector<u32, N>(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+#endif
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (N == 8) return Vector<u32, N>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  if constexpr (N == 4) return Vector<u32, N>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+#endif
+  return __builtin_convertvector((load<u8, N>(static_cast<const u8*>(p))), Vector<u32, N>);
+}
+template <int N, class T> VFI_FN Vector<u32, N> load_bits(const void* p, T) {
+  using Half = unsigned short;
+  return __builtin_convertvector((load<Half, N>(static_cast<const Half*>(p))), Vector<u32, N>);
+}
+template <class T> VFI_FN void save_bits(T* p, Vector<u32> v) {
+#if VFI_VECTOR_BYTES == 32
+  const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
+  if constexpr (sizeof(T) == 2) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
+  if constexpr (sizeof(T) == 1) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+#else
+  using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;
+  const auto bits = __builtin_convertvector(v, Vector<Bits, kLanes<u32>>);
+  memcpy(p, &bits, sizeof(bits));
+#endif
+}
+
+// A vector of numbers that lie side by side in any stored type.
+template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const T* p) {
+  if constexpr (std::is_same_v<T, A>) {
+    return load<A, N>(p);
+  } else if constexpr (sizeof(A) == sizeof(double)) {
+    return build<Vector<A, N>>([p](int i) { return number<A>(p[i]); });
+  } else {
+#if VFI_VECTOR_BYTES >= 32
+    const void* bytes = p;
+    if constexpr (std::is_same_v<T, f16> && N == 4) return _mm_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(bytes)));
+    if constexpr (std::is_same_v<T, f16> && N == 8)
+      return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(bytes)));
+#endif
+#if VFI_VECTOR_BYTES == 64
+    if constexpr (std::is_same_v<T, f16> && N == 16)
+      return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(bytes)));
+#endif
+    return value_of<T, Vector<A, N>>(load_bits<N>(p, T{}));
+  }
+}
+
+// A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN becomes.
+template <class T> VFI_FN void save_as(T* p, Vector<float> v) {
+  if constexpr (std::is_same_v<T, f32>) return save(p, v);
+#if VFI_VECTOR_BYTES == 32
+  if constexpr (std::is_same_v<T, f16>)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(__m256(v), _MM_FROUND_TO_NEAREST_INT));
+#elif VFI_VECTOR_BYTES == 64
+  if constexpr (std::is_same_v<T, f16>)
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(__m512(v), _MM_FROUND_TO_NEAREST_INT));
+#endif
+  if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32>>(v));
 }
 
 // An array whose start is aligned for vectors: one that crosses two cache lines is loaded at half the speed.
@@ -37,16 +158,23 @@ template <class A> class Buffer {
   std::vector<A> storage_;
 };
 
-// a * b + c, in one rounding where the instruction set can.
-#if VFI_VECTOR_BYTES == 64
-VFI_FN Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm512_fmadd_ps(a, b, c); }
-VFI_FN Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm512_fmadd_pd(a, b, c); }
-#elif VFI_VECTOR_BYTES == 32
-VFI_FN Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm256_fmadd_ps(a, b, c); }
-VFI_FN Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm256_fmadd_pd(a, b, c); }
-#else
-VFI_FN Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return a * b + c; }
-VFI_FN Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return a * b + c; }
-#endif
+}  // namespace VFI_VERSION
 
-}  // namespace vfi::VFI_VERSION
+// What math/ asks of a vector of neighbouring pixels.
+template <> struct Lanes<VFI_VERSION::Vector<float>> {
+  using V = VFI_VERSION::Vector<float>;
+  using Int = VFI_VERSION::Vector<int>;
+  static VFI_FN Int count() { return VFI_VERSION::build<Int>([](int i) { return i; }); }
+  static VFI_FN V position(i64 x) { return real(int(x) + count()); }
+  template <class T> static VFI_FN V read(const T* p, i64 stride) {
+    if (stride == 1) return VFI_VERSION::load_as<float>(p);
+    return VFI_VERSION::build<V>([=](int i) { return number<float>(p[i * stride]); });
+  }
+  static VFI_FN Int truncated(V v) { return __builtin_convertvector(v, Int); }
+  static VFI_FN V real(Int i) { return __builtin_convertvector(i, V); }
+};
+template <> VFI_FN VFI_VERSION::Vector<float> sigmoid(VFI_VERSION::Vector<float> v) {
+  return VFI_VERSION::build<VFI_VERSION::Vector<float>>([v](int i) { return sigmoid(float(v[i])); });
+}
+
+}  // namespace vfi

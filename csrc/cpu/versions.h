@@ -5,18 +5,18 @@
 //   v4    x86-64-v4: AVX-512
 //
 // Everything that is not ours is included before the pragma below: an inline function of the standard library must not be
-// compiled for AVX-512 here and then be the one that the linker keeps for all.
+// compiled for AVX-512 here and then be the one that the linker keeps for all. math/ comes after it: its functions are always
+// inlined, and GCC cuts vectors of AVX into smaller ones in a function that was declared without it.
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+#include <utility>
 #include <vector>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-
-#include "../math/backwarp.h"
-#include "../math/sepconv.h"
-#include "../math/voxel_flow.h"
-#include "../math/warp_blend.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)  // clang has another pragma for it
 #define VFI_HAS_VERSIONS
@@ -38,3 +38,8 @@
 #define VFI_VERSION base
 #define VFI_VECTOR_BYTES 16
 #endif
+
+#include "../math/backwarp.h"
+#include "../math/sepconv.h"
+#include "../math/voxel_flow.h"
+#include "../math/warp_blend.h"

@@ -1,9 +1,9 @@
-#include "kernels.h"
 #include "pair.h"
 
 namespace vfi {
 
-#define VFI_FORWARD(T, F) template void pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
+#define VFI_FORWARD(T, F) \
+  template void pair_forward_block<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, int, int, int);
 VFI_FOR_EACH_PAIR(VFI_FORWARD)
 
 #define VFI_BACKWARD(T, F)                                                                      \

@@ -45,8 +45,12 @@ template <class F, class A> struct Backwarp {
   using Sum = A;
   using Params = BackwarpParams<F, A>;
 
-  static VFI_FN A x_at(const Params& p, i64 n, i64 y, i64 x) { return A(x) + read<A>(p.flow, n, 0, y, x); }
-  static VFI_FN A y_at(const Params& p, i64 n, i64 y, i64 x) { return A(y) + read<A>(p.flow, n, 1, y, x); }
+  template <class V = A> static VFI_FN V x_at(const Params& p, i64 n, i64 y, i64 x) {
+    return Lanes<V>::position(x) + read<V>(p.flow, n, 0, y, x);
+  }
+  template <class V = A> static VFI_FN V y_at(const Params& p, i64 n, i64 y, i64 x) {
+    return A(y) + read<V>(p.flow, n, 1, y, x);
+  }
 };
 
 // X(flow type, sum type)

@@ -51,17 +51,43 @@ VFI_FN float float_of(u32 u) {
 #endif
 }
 
+#if !defined(__CUDACC_RTC__)  // a GPU has instructions for float16, and NVRTC no memcpy
+
+template <class To, class From> VFI_FN To same_bits(From from) {
+  To to;
+  memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+// The float16 with the bits h as a float32, and back. V is float and U u32, or both are vectors (cpu/vector.h).
+template <class V, class U> VFI_FN V half_value(U h) {
+  const U magnitude = (h & 0x7fffu) << 13;
+  // 2^112 moves the exponent from float16's bias to float32's; subnormals come out right because the product is exact.
+  const U finite = same_bits<U>(same_bits<V>(magnitude) * 0x1p112f);
+  const U special = magnitude | 0x7f800000u;  // Inf and NaN keep their payload
+  return same_bits<V>((h & 0x8000u) << 16 | (magnitude >= 0x0f800000u ? special : finite));
+}
+
+template <class U, class V> VFI_FN U half_bits(V f) {
+  const U sign = same_bits<U>(f) >> 16 & 0x8000u, magnitude = same_bits<U>(f) & 0x7fffffffu;
+  // Below 2^-14 the result is subnormal: adding 0.5, whose last place is 2^-24, rounds to nearest even for us.
+  const U subnormal = same_bits<U>(same_bits<V>(magnitude) + 0.5f) - 0x3f000000u;
+  const U normal = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - 0x38000000u) >> 13;  // may carry into Inf: right
+  U h = magnitude < 0x38800000u ? subnormal : normal;
+  h = magnitude >= 0x47800000u ? U{} + 0x7c00u : h;  // 65536 and above
+  h = magnitude > 0x7f800000u ? U{} + 0x7e00u : h;
+  return sign | h;
+}
+
+#endif
+
 VFI_FN float to_float(f16 h) {
 #if defined(__CUDA_ARCH__)
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h.bits));
   return f;
 #else
-  const u32 magnitude = u32(h.bits & 0x7fff) << 13;
-  // 2^112 moves the exponent from float16's bias to float32's; subnormals come out right because the product is exact.
-  const u32 finite = bits_of(float_of(magnitude) * 0x1p112f);
-  const u32 special = magnitude | 0x7f800000u;  // Inf and NaN keep their payload
-  return float_of(u32(h.bits & 0x8000) << 16 | (magnitude >= 0x0f800000u ? special : finite));
+  return half_value<float>(u32(h.bits));
 #endif
 }
 
@@ -71,24 +97,19 @@ VFI_FN f16 to_f16(float f) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h.bits) : "f"(f));
   return h;
 #else
-  const u32 sign = bits_of(f) >> 16 & 0x8000, magnitude = bits_of(f) & 0x7fffffff;
-  // Below 2^-14 the result is subnormal: adding 0.5, whose last place is 2^-24, rounds to nearest even for us.
-  const u32 subnormal = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
-  const u32 normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000u) >> 13;  // may carry into Inf: right
-  u32 h = magnitude < 0x38800000u ? subnormal : normal;
-  if (magnitude >= 0x47800000u) h = 0x7c00;  // 65536 and above
-  if (magnitude > 0x7f800000u) h = 0x7e00;
-  return {static_cast<unsigned short>(sign | h)};
+  return {static_cast<unsigned short>(half_bits<u32>(f))};
 #endif
 }
 
 VFI_FN float to_float(bf16 b) { return float_of(u32(b.bits) << 16); }
 
-VFI_FN bf16 to_bf16(float f) {
-  const u32 u = bits_of(f);
-  const u32 rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
-  return {static_cast<unsigned short>((u & 0x7fffffff) > 0x7f800000u ? 0x7fc0 : rounded)};  // NaN must not round to Inf
+// The bfloat16 nearest to the float32 with the bits u.
+template <class U> VFI_FN U brain_bits(U u) {
+  const U rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+  return (u & 0x7fffffffu) > 0x7f800000u ? U{} + 0x7fc0u : rounded;  // NaN must not round to Inf
 }
+
+VFI_FN bf16 to_bf16(float f) { return {static_cast<unsigned short>(brain_bits(bits_of(f)))}; }
 
 // number<A>(stored): the stored value as a sum type.
 template <class A> VFI_FN A number(f32 v) { return A(v); }
@@ -106,6 +127,19 @@ VFI_FN void store(f64* p, double v) { *p = v; }
 VFI_FN void store(f16* p, float v) { *p = to_f16(v); }
 VFI_FN void store(bf16* p, float v) { *p = to_bf16(v); }
 VFI_FN void store(u8* p, float v) { *p = !(v > 0) ? u8(0) : v < 255 ? u8(nearest_even(v)) : u8(255); }
+
+// What arithmetic needs beyond operators, for one number. cpu/vector.h has the same for a vector of neighbouring pixels, so that
+// arithmetic is written once for both: V is a number or a vector, and choices are ?: and & instead of branches.
+template <class V> struct Lanes {
+  using Int = int;
+  static VFI_FN V position(i64 x) { return V(x); }
+  template <class T> static VFI_FN V read(const T* p, i64) { return number<V>(*p); }  // the stride is that of a vector
+  static VFI_FN int truncated(V v) { return int(v); }
+  static VFI_FN V real(int i) { return V(i); }
+};
+
+template <class V> VFI_FN V smaller(V a, V b) { return a < b ? a : b; }
+template <class V> VFI_FN V larger(V a, V b) { return a > b ? a : b; }
 
 VFI_FN bool is_finite(float v) { return v - v == 0; }
 VFI_FN bool is_finite(double v) { return v - v == 0; }

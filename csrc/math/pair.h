@@ -14,14 +14,15 @@ template <class T> struct FramePair {
   int padding;  // Padding
 };
 
-// Where one output pixel reads the two frames, and the factor of each sample: out = gain[0] s[0] + gain[1] s[1].
-template <class A> struct PairLane { A x[2], y[2], gain[2]; };
+// Where one output pixel (or a vector of neighbours) reads the two frames, and the factor of each sample:
+// out = gain[0] s[0] + gain[1] s[1].
+template <class V> struct PairLane { V x[2], y[2], gain[2]; };
 
 // Sums over the channels, for gradients: of grad * sample, and of grad * the sample's derivatives by x and y.
 template <class A> struct PairSums { A value[2], dx[2], dy[2]; };
 
-template <class A, class F> VFI_FN A read(const View<const F>& view, i64 n, i64 c, i64 y, i64 x) {
-  return number<A>(*view.at(n, c, y, x));
+template <class V, class F> VFI_FN V read(const View<const F>& view, i64 n, i64 c, i64 y, i64 x) {
+  return Lanes<V>::read(view.at(n, c, y, x), view.x);
 }
 
 }  // namespace vfi

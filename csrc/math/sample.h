@@ -6,40 +6,41 @@ namespace vfi {
 
 enum Padding : int { kBorder = 0, kZeros = 1 };
 
-// The two pixels that a coordinate lies between, along one axis.
-template <class A> struct Axis {
-  int lo, hi;            // indices inside the image, also where the pixel is outside
-  A weight_lo, weight_hi;  // 0 for a pixel outside
-  A slope_lo, slope_hi;    // derivatives of the weights by the coordinate; 0 where the coordinate was clamped
+// The two pixels that a coordinate lies between, along one axis. They are neighbours inside the image, also where the
+// position is outside: then one weight or both are 0. In an image of one pixel both are that pixel, and lo has all the weight.
+template <class V> struct Axis {
+  typename Lanes<V>::Int lo, hi;
+  V weight_lo, weight_hi;
+  V slope_lo, slope_hi;  // derivatives of the weights by the coordinate; 0 where the coordinate was clamped
 };
 
-template <class A> VFI_FN Axis<A> axis_at(A coordinate, int size, int padding) {
-  A c = coordinate;
-  A moves = 1;
+// V is a number, or a vector of them.
+template <class V> VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
+  using Int = typename Lanes<V>::Int;
+  const V zero = {}, one = zero + 1;
+  V c, moves;
   if (padding == kBorder) {
-    // Negated comparisons, so that NaN is read at 0; the ends themselves count as clamped, as in grid_sample.
-    if (!(c < A(size - 1))) moves = 0;
-    if (!(c > 0)) moves = 0;
-    c = c < A(size - 1) ? c : A(size - 1);
-    c = coordinate > 0 ? c : A(0);
+    // NaN fails every comparison and is read at 0; the ends themselves count as clamped, as in grid_sample.
+    const V end = Lanes<V>::real(Int{} + (size - 1));
+    moves = (coordinate > zero) & (coordinate < end) ? one : zero;
+    c = coordinate > zero ? smaller(coordinate, end) : zero;
   } else {
-    if (c != c) moves = 0;
-    c = c != c ? A(0) : c;
-    c = c > A(-2) ? c : A(-2);  // two beyond the edge no pixel counts any more: only keeps the integers small
-    c = c < A(size) ? c : A(size);
+    moves = coordinate == coordinate ? one : zero;
+    c = coordinate == coordinate ? coordinate : zero;
+    // From these ends on no pixel counts any more: only keeps the integers small.
+    c = smaller(larger(c, zero - 2), Lanes<V>::real(Int{} + size));
   }
-  int lo = int(c);
-  lo -= A(lo) > c;  // floor, without a call
-  const int hi = lo + 1;
-  const A part = c - A(lo);
-  const bool lo_inside = lo >= 0 && lo < size, hi_inside = hi >= 0 && hi < size;
-  Axis<A> axis;
-  axis.lo = lo_inside ? lo : 0;
-  axis.hi = hi_inside ? hi : axis.lo;
-  axis.weight_lo = lo_inside ? 1 - part : A(0);
-  axis.weight_hi = hi_inside ? part : A(0);
-  axis.slope_lo = lo_inside ? -moves : A(0);
-  axis.slope_hi = hi_inside ? moves : A(0);
+  Axis<V> axis;
+  // Rounded towards 0, which is to floor: left of the image lo is 0 anyway.
+  axis.lo = smaller(Lanes<V>::truncated(larger(c, zero)), Int{} + (size > 1 ? size - 2 : 0));
+  axis.hi = axis.lo + (size > 1 ? 1 : 0);
+  const V d = c - Lanes<V>::real(axis.lo);
+  // Tents, in the form that is exact between the two pixels: there d and 1 - d.
+  axis.weight_lo = larger(smaller(one + d, one - d), zero);
+  axis.weight_hi = larger(smaller(d, one + one - d), zero);
+  axis.slope_lo = (d >= zero - 1) & (d < zero) ? moves : (d >= zero) & (d < one) ? -moves : zero;
+  axis.slope_hi = (d >= zero) & (d < one) ? moves : (d >= one) & (d < one + one) ? -moves : zero;
+  if (size == 1) axis.weight_hi = axis.slope_hi = zero;
   return axis;
 }
 

@@ -19,13 +19,12 @@ template <class T, class F> struct VoxelFlow {
   static VFI_FN A step0(const Params& p) { return p.extrapolate ? A(-2) : A(-1); }
   static VFI_FN A step1(const Params& p) { return p.extrapolate ? A(-1) : A(1); }
 
-  static VFI_FN PairLane<A> lane(const Params& p, i64 n, i64 y, i64 x) {
-    const A dx = read<A>(p.flow, n, 0, y, x), dy = read<A>(p.flow, n, 1, y, x);
-    A dt = read<A>(p.flow, n, 2, y, x);
-    dt = !(dt > 0) ? A(0) : dt < 1 ? dt : A(1);  // NaN counts as 0
-    return {{A(x) + step0(p) * dx, A(x) + step1(p) * dx},
-            {A(y) + step0(p) * dy, A(y) + step1(p) * dy},
-            {1 - dt, dt}};
+  template <class V = A> static VFI_FN PairLane<V> lane(const Params& p, i64 n, i64 y, i64 x) {
+    const V dx = read<V>(p.flow, n, 0, y, x), dy = read<V>(p.flow, n, 1, y, x);
+    V dt = read<V>(p.flow, n, 2, y, x);
+    dt = dt > V{} ? smaller(dt, V{} + 1) : V{};  // NaN counts as 0
+    const V left = Lanes<V>::position(x), top = V{} + A(y);
+    return {{left + step0(p) * dx, left + step1(p) * dx}, {top + step0(p) * dy, top + step1(p) * dy}, {1 - dt, dt}};
   }
 
   static VFI_FN bool wants_inputs(const Params& p) { return p.grad_flow.data != nullptr; }

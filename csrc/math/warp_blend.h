@@ -21,22 +21,25 @@ template <class T, class F> struct WarpBlend {
   using Params = WarpBlendParams<T, F>;
 
   // The parts of out = (a s0 + b s1) / den.
-  struct Blend { A m, t, a, b, den; };
+  template <class V> struct Blend { V m, t, a, b, den; };
 
-  static VFI_FN Blend blend_at(const Params& p, i64 n, i64 y, i64 x) {
-    A m = read<A>(p.mask, n, 0, y, x);
+  template <class V> static VFI_FN Blend<V> blend_at(const Params& p, i64 n, i64 y, i64 x) {
+    const V zero = {}, one = zero + 1;
+    V m = read<V>(p.mask, n, 0, y, x);
     if (p.mask_is_logits) m = sigmoid(m);
-    if (!p.timestep) return {m, 0, m, 1 - m, 1};
-    const A t = p.timestep[n], a = (1 - t) * m, b = t * (1 - m);
-    if (a + b == 0) return {m, t, 1 - t, t, 0};  // neither frame is visible: blend by time alone; den 0 tells
-    return {m, t, a, b, a + b};
+    if (!p.timestep) return {m, zero, m, one - m, one};
+    const V t = zero + p.timestep[n], a = (one - t) * m, b = t * (one - m), den = a + b;
+    // Where neither frame is visible, blend by time alone; den 0 tells.
+    return {m, t, den == zero ? one - t : a, den == zero ? t : b, den};
   }
 
-  static VFI_FN PairLane<A> lane(const Params& p, i64 n, i64 y, i64 x) {
-    const Blend k = blend_at(p, n, y, x);
-    const A den = k.den == 0 ? A(1) : k.den;  // divided by, not multiplied with its inverse, which may overflow
-    return {{A(x) + read<A>(p.flow0, n, 0, y, x), A(x) + read<A>(p.flow1, n, 0, y, x)},
-            {A(y) + read<A>(p.flow0, n, 1, y, x), A(y) + read<A>(p.flow1, n, 1, y, x)},
+  template <class V = A> static VFI_FN PairLane<V> lane(const Params& p, i64 n, i64 y, i64 x) {
+    const Blend<V> k = blend_at<V>(p, n, y, x);
+    // Divided by, not multiplied with its inverse, which may overflow.
+    const V den = k.den == V{} ? V{} + 1 : k.den;
+    const V left = Lanes<V>::position(x), top = V{} + A(y);
+    return {{left + read<V>(p.flow0, n, 0, y, x), left + read<V>(p.flow1, n, 0, y, x)},
+            {top + read<V>(p.flow0, n, 1, y, x), top + read<V>(p.flow1, n, 1, y, x)},
             {k.a / den, k.b / den}};
   }
 
@@ -54,7 +57,7 @@ template <class T, class F> struct WarpBlend {
       store(p.grad_flow1.at(n, 1, y, x), lane.gain[1] * s.dy[1]);
     }
     if (!p.grad_mask.data && !p.grad_timestep) return;
-    const Blend k = blend_at(p, n, y, x);
+    const Blend<A> k = blend_at<A>(p, n, y, x);
     A by_mask, by_time = 0;
     if (!p.timestep) {
       by_mask = s.value[0] - s.value[1];
