@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../math/sample.h"
+#include "../cpu/kernels.h"
 
 // In libtorch_cuda; null in a torch without CUDA, which never calls it.
 extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
@@ -139,6 +139,7 @@ template <class Fn> void with_types(ScalarType image, ScalarType input, const Fn
 // Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls stay on one thread.
 template <class Body> void on_cpu(i64 units, i64 work, const Body& body) {
   constexpr i64 kPixelsAThread = 16384;
+  cpu_level();  // a wrong VFI_CPU is told here: what parallel_for throws loses its message
   const i64 grain = std::max<i64>(1, kPixelsAThread / std::max<i64>(1, work));
   torch::stable::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) { body(begin, end); });
 }

@@ -1,0 +1,132 @@
+"""The instruction sets that the CPU kernels are compiled for give the same results, to the last bits that FMA allows."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import vfi_kernels
+from tests import oracle, samples
+from tests.samples import BRAIN, BYTE, DOUBLE, FLOAT, HALF
+
+ROOT = Path(__file__).parent.parent
+LEVELS = ("base", "v3", "v4")
+HEIGHT, WIDTH = 21, 53  # wider than the widest vector, and a multiple of none
+INF, NAN = float("inf"), float("nan")
+
+# Runs in a process of its own, since the instruction set is chosen once: calls a function for each case of a file.
+CHILD = """
+import sys, torch
+import vfi_kernels
+cases = torch.load(sys.argv[1])
+torch.save([getattr(torch.ops.vfi_kernels, name)(*inputs) for name, inputs in cases], sys.argv[2])
+"""
+
+
+def run(level: str, *arguments: str, code: str = CHILD) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "VFI_CPU": level, "PYTHONPATH": str(Path(vfi_kernels.__file__).parents[1])}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
+def flows(kind: str, dtype: torch.dtype) -> Tensor:
+    y, x = torch.meshgrid(torch.arange(HEIGHT) / 7.0, torch.arange(WIDTH) / 9.0, indexing="ij")
+    flow = torch.stack([2.5 * torch.sin(x + y), 1.5 * torch.cos(x - y)])
+    if kind == "constant":
+        flow = torch.tensor([1.25, -0.5]).view(2, 1, 1).expand(2, HEIGHT, WIDTH)
+    if kind == "rough":
+        flow = 20 * torch.randn(2, HEIGHT, WIDTH)
+    if kind == "wild":
+        flow = flow.clone()
+        flow.view(-1)[::7] = torch.tensor([NAN, INF, -INF, 1e30, -1e30]).repeat(64)[: flow.view(-1)[::7].numel()]
+    return torch.stack([flow, flow.flip(1)]).to(dtype)
+
+
+def images(kind: str, channels: int, dtype: torch.dtype) -> Tensor:
+    image = samples.image(2, channels, HEIGHT, WIDTH, dtype=dtype)
+    if kind == "special" and dtype != BYTE:
+        image.view(-1)[::11] = torch.tensor([NAN, INF, -INF, -0.0]).repeat(1000)[: image.view(-1)[::11].numel()].to(dtype)
+        image[:, :, 5:9] = -0.0
+    return image
+
+
+def cases() -> list[tuple[str, list]]:
+    torch.manual_seed(0)
+    found = []
+    for dtypes in [(FLOAT, FLOAT), (HALF, FLOAT), (HALF, HALF), (BRAIN, BRAIN), (BYTE, FLOAT), (DOUBLE, FLOAT)]:
+        for kind in ("constant", "smooth", "rough", "wild"):
+            for channels, layout in [(1, torch.contiguous_format), (3, torch.channels_last), (5, torch.contiguous_format)]:
+                padding = "zeros" if channels == 5 or kind == "wild" else "border"
+                content = "special" if kind in ("constant", "wild") else "plain"
+                pair = [images(content, channels, dtypes[0]).contiguous(memory_format=layout) for _ in range(2)]
+                flow = flows(kind, dtypes[1])
+                mask = samples.mask(2, HEIGHT, WIDTH, dtype=dtypes[1])
+                time = None if channels == 1 else torch.tensor([0.25, 0.5], dtype=DOUBLE if dtypes[0] == DOUBLE else FLOAT)
+                found.append(("warp_blend", [*pair, flow, flow.flip(0), mask, time, channels == 5, padding]))
+                found.append(("voxel_flow", [*pair, torch.cat([flow, mask], 1), "interpolate", padding]))
+                if dtypes[0] != BYTE:
+                    found.append(("backwarp", [pair, flow, padding]))
+    return found
+
+
+def assert_same(got: Tensor | list[Tensor], expected: Tensor | list[Tensor]) -> None:
+    for a, b in zip([got] if isinstance(got, Tensor) else got, [expected] if isinstance(expected, Tensor) else expected, strict=True):
+        assert a.dtype == b.dtype and a.stride() == b.stride()
+        if a.dtype == BYTE:
+            assert (a.int() - b.int()).abs().max() <= 1
+        else:
+            torch.testing.assert_close(a, b, equal_nan=True, atol=2e-6, rtol=1.01 * oracle.EPS[a.dtype])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("versions") / "cases.pt"
+    torch.save(cases(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(table: Path) -> dict[str, list]:
+    """What each instruction set that this processor has makes of the table."""
+    found = {}
+    for level in LEVELS:
+        child = run(level, str(table), str(table.with_name(level + ".pt")))
+        if "this processor has no" in child.stderr:
+            continue
+        assert child.returncode == 0, child.stderr
+        found[level] = torch.load(table.with_name(level + ".pt"))
+    return found
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_levels_agree(table: Path, results: dict[str, list], level: str):
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
+    for (name, inputs), got, expected in zip(torch.load(table), results[level], results["base"], strict=True):
+        try:
+            assert_same(got, expected)
+        except AssertionError as error:
+            raise AssertionError(f"{name} {[getattr(i, 'shape', i) for i in inputs]}: {error}") from None
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_levels_match_reference(table: Path, results: dict[str, list], level: str):
+    """With the exactness that the contract asks for: NaN, Inf and signs of zero included."""
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
+    for (name, inputs), got in zip(torch.load(table), results[level], strict=True):
+        expected = getattr(vfi_kernels.reference, name)(*inputs)
+        for a, b in zip([got] if isinstance(got, Tensor) else got, [expected] if isinstance(expected, Tensor) else expected, strict=True):
+            close = torch.isclose(a.double(), b.double(), rtol=2 * oracle.EPS.get(a.dtype, 0) + 2e-4, atol=1.0 if a.dtype == BYTE else 2e-4, equal_nan=True)
+            # Infinite steps at a NaN of the flow are the same everywhere; a position on the edge of a pixel may fall on either side.
+            assert close.double().mean() > 0.999, (name, [getattr(i, "shape", i) for i in inputs])
+
+
+def test_an_unknown_level_is_an_error(table: Path):
+    child = run("v5", str(table), "nowhere")
+    assert child.returncode != 0
+    assert "VFI_CPU must be base, v3 or v4; got v5" in child.stderr
