@@ -1,6 +1,7 @@
 """The instruction sets that the CPU kernels are compiled for give the same results, to the last bits that FMA allows."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,30 +43,61 @@ def flows(kind: str, dtype: torch.dtype) -> Tensor:
         flow = 20 * torch.randn(2, HEIGHT, WIDTH)
     if kind == "wild":
         flow = flow.clone()
-        flow.view(-1)[::7] = torch.tensor([NAN, INF, -INF, 1e30, -1e30]).repeat(64)[: flow.view(-1)[::7].numel()]
+        flow.view(-1)[::7] = torch.tensor([NAN, INF, -INF, 1e30, -1e30]).repeat(64)[
+            : flow.view(-1)[::7].numel()
+        ]
     return torch.stack([flow, flow.flip(1)]).to(dtype)
 
 
 def images(kind: str, channels: int, dtype: torch.dtype) -> Tensor:
     image = samples.image(2, channels, HEIGHT, WIDTH, dtype=dtype)
     if kind == "special" and dtype != BYTE:
-        image.view(-1)[::11] = torch.tensor([NAN, INF, -INF, -0.0]).repeat(1000)[: image.view(-1)[::11].numel()].to(dtype)
+        image.view(-1)[::11] = (
+            torch.tensor([NAN, INF, -INF, -0.0]).repeat(1000)[: image.view(-1)[::11].numel()].to(dtype)
+        )
         image[:, :, 5:9] = -0.0
     return image
 
 
 def cases() -> list[tuple[str, list]]:
     torch.manual_seed(0)
-    found = []
-    for dtypes in [(FLOAT, FLOAT), (HALF, FLOAT), (HALF, HALF), (BRAIN, BRAIN), (BYTE, FLOAT), (DOUBLE, FLOAT)]:
+    still = torch.zeros(2, 2, HEIGHT, WIDTH)
+    found = [
+        ("backwarp", [[images("special", channels, dtype).contiguous(memory_format=layout)], still, padding])
+        for dtype in (FLOAT, HALF, BRAIN)
+        for channels, layout in [
+            (3, torch.contiguous_format),
+            (3, torch.channels_last),
+            (4, torch.contiguous_format),
+        ]
+        for padding in ("border", "zeros")
+    ]
+    for dtypes in [
+        (FLOAT, FLOAT),
+        (HALF, FLOAT),
+        (HALF, HALF),
+        (BRAIN, BRAIN),
+        (BYTE, FLOAT),
+        (DOUBLE, FLOAT),
+    ]:
         for kind in ("constant", "smooth", "rough", "wild"):
-            for channels, layout in [(1, torch.contiguous_format), (3, torch.channels_last), (5, torch.contiguous_format)]:
+            for channels, layout in [
+                (1, torch.contiguous_format),
+                (3, torch.channels_last),
+                (5, torch.contiguous_format),
+            ]:
                 padding = "zeros" if channels == 5 or kind == "wild" else "border"
                 content = "special" if kind in ("constant", "wild") else "plain"
-                pair = [images(content, channels, dtypes[0]).contiguous(memory_format=layout) for _ in range(2)]
+                pair = [
+                    images(content, channels, dtypes[0]).contiguous(memory_format=layout) for _ in range(2)
+                ]
                 flow = flows(kind, dtypes[1])
                 mask = samples.mask(2, HEIGHT, WIDTH, dtype=dtypes[1])
-                time = None if channels == 1 else torch.tensor([0.25, 0.5], dtype=DOUBLE if dtypes[0] == DOUBLE else FLOAT)
+                time = (
+                    None
+                    if channels == 1
+                    else torch.tensor([0.25, 0.5], dtype=DOUBLE if dtypes[0] == DOUBLE else FLOAT)
+                )
                 found.append(("warp_blend", [*pair, flow, flow.flip(0), mask, time, channels == 5, padding]))
                 found.append(("voxel_flow", [*pair, torch.cat([flow, mask], 1), "interpolate", padding]))
                 if dtypes[0] != BYTE:
@@ -74,7 +106,11 @@ def cases() -> list[tuple[str, list]]:
 
 
 def assert_same(got: Tensor | list[Tensor], expected: Tensor | list[Tensor]) -> None:
-    for a, b in zip([got] if isinstance(got, Tensor) else got, [expected] if isinstance(expected, Tensor) else expected, strict=True):
+    for a, b in zip(
+        [got] if isinstance(got, Tensor) else got,
+        [expected] if isinstance(expected, Tensor) else expected,
+        strict=True,
+    ):
         assert a.dtype == b.dtype and a.stride() == b.stride()
         if a.dtype == BYTE:
             assert (a.int() - b.int()).abs().max() <= 1
@@ -120,10 +156,62 @@ def test_levels_match_reference(table: Path, results: dict[str, list], level: st
         pytest.skip(f"this processor has no {level}")
     for (name, inputs), got in zip(torch.load(table), results[level], strict=True):
         expected = getattr(vfi_kernels.reference, name)(*inputs)
-        for a, b in zip([got] if isinstance(got, Tensor) else got, [expected] if isinstance(expected, Tensor) else expected, strict=True):
-            close = torch.isclose(a.double(), b.double(), rtol=2 * oracle.EPS.get(a.dtype, 0) + 2e-4, atol=1.0 if a.dtype == BYTE else 2e-4, equal_nan=True)
+        for a, b in zip(
+            [got] if isinstance(got, Tensor) else got,
+            [expected] if isinstance(expected, Tensor) else expected,
+            strict=True,
+        ):
+            close = torch.isclose(
+                a.double(),
+                b.double(),
+                rtol=2 * oracle.EPS.get(a.dtype, 0) + 2e-4,
+                atol=1.0 if a.dtype == BYTE else 2e-4,
+                equal_nan=True,
+            )
             # Infinite steps at a NaN of the flow are the same everywhere; a position on the edge of a pixel may fall on either side.
             assert close.double().mean() > 0.999, (name, [getattr(i, "shape", i) for i in inputs])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_zero_flow_is_the_identity(table: Path, results: dict[str, list], level: str):
+    """Bit for bit, beside Inf and NaN too; of a NaN only that it is one."""
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
+    for (name, inputs), got in zip(torch.load(table), results[level], strict=True):
+        if name != "backwarp" or inputs[1].count_nonzero():
+            continue
+        [image], [result] = inputs[0], got
+        bits = torch.int32 if image.dtype == FLOAT else torch.int16
+        assert torch.equal(image.isnan(), result.isnan())
+        assert torch.equal(
+            torch.where(image.isnan(), 0, image.view(bits)), torch.where(image.isnan(), 0, result.view(bits))
+        )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")
+@pytest.mark.parametrize("level", [3, 4])
+def test_nothing_is_read_out_of_bounds(results: dict[str, list], level: int, tmp_path: Path):
+    if f"v{level}" not in results:
+        pytest.skip(f"this processor has no v{level}")
+    flags = [
+        "-std=c++17",
+        "-ffp-contract=off",
+        "-g1",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+    ]
+    build = [
+        "g++",
+        f"-DVFI_LEVEL={level}",
+        *flags,
+        str(ROOT / "tests/cpu_bounds.cpp"),
+        "-o",
+        str(tmp_path / "bounds"),
+    ]
+    built = subprocess.run(build, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    child = subprocess.run([tmp_path / "bounds"], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
 
 
 def test_an_unknown_level_is_an_error(table: Path):

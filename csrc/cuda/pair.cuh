@@ -32,21 +32,22 @@ template <class Op> __global__ void __launch_bounds__(kThreads) pair_backward(co
   for_each_pixel(q.n, q.h, q.w, [&](i64 n, int y, int x) {
     const auto lane = Op::lane(p, n, y, x);
     PairSums<A> sums = {};
+#pragma unroll  // or lane and sums, indexed by f, leave the registers
     for (int f = 0; f < 2; ++f) {
       const auto& frame = f ? q.frame1 : q.frame0;
       const auto& target = f ? q.grad_frame1 : q.grad_frame0;
       const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, frame.y, frame.x);
-      const auto target_taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, target.y, target.x);
-      for (int c = 0; c < q.c; ++c) {
+      for (int c = 0; c < q.c && wants_inputs; ++c) {
         const A grad = number<A>(*q.grad_out.at(n, c, y, x));
-        if (wants_inputs) {
-          const Slope<A> s = sample_slope(frame.at(n / q.repeat, c, 0, 0), taps);
-          sums.value[f] += grad * s.value;
-          sums.dx[f] += grad * s.dx;
-          sums.dy[f] += grad * s.dy;
-        }
-        if (target.data) scatter(target.at(n / q.repeat, c, 0, 0), target_taps, grad * lane.gain[f]);
+        const Slope<A> s = sample_slope(frame.at(n / q.repeat, c, 0, 0), taps);
+        sums.value[f] += grad * s.value;
+        sums.dx[f] += grad * s.dx;
+        sums.dy[f] += grad * s.dy;
       }
+      // A loop of its own: slopes and the taps of both tensors together are more than the registers hold.
+      const auto target_taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, target.y, target.x);
+      for (int c = 0; c < q.c && target.data; ++c)
+        scatter(target.at(n / q.repeat, c, 0, 0), target_taps, number<A>(*q.grad_out.at(n, c, y, x)) * lane.gain[f]);
     }
     if (wants_inputs) Op::finish(p, n, y, x, lane, sums);
   });

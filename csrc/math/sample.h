@@ -38,8 +38,8 @@ template <class V> VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   // Tents, in the form that is exact between the two pixels: there d and 1 - d.
   axis.weight_lo = larger(smaller(one + d, one - d), zero);
   axis.weight_hi = larger(smaller(d, one + one - d), zero);
-  axis.slope_lo = (d >= zero - 1) & (d < zero) ? moves : (d >= zero) & (d < one) ? -moves : zero;
-  axis.slope_hi = (d >= zero) & (d < one) ? moves : (d >= one) & (d < one + one) ? -moves : zero;
+  axis.slope_lo = (d >= zero - 1) & (d < one) ? (d < zero ? moves : -moves) : zero;
+  axis.slope_hi = (d >= zero) & (d < one + one) ? (d < one ? moves : -moves) : zero;
   if (size == 1) axis.weight_hi = axis.slope_hi = zero;
   return axis;
 }
