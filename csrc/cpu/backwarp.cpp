@@ -9,13 +9,16 @@ void locate(const BackwarpParams<F, A>& p, i64 n, int y, int x0, int count, i64 
             Taps<A>* taps) {
   using Op = Backwarp<F, A>;
   for (int i = 0; i < count; ++i)
-    taps[i] = taps_at(Op::x_at(p, n, y, x0 + i), Op::y_at(p, n, y, x0 + i), p.h, p.w, p.padding, stride_y, stride_x);
+    taps[i] = taps_at(Op::x_at(p, n, y, x0 + i), Op::y_at(p, n, y, x0 + i), p.h, p.w, p.padding, stride_y,
+                      stride_x);
 }
 
-// Offsets depend on the strides of an image's planes; most lists hold one layout, so they are made again only on a change.
+// Offsets depend on the strides of an image's planes; most lists hold one layout, so they are made again only
+// on a change.
 struct PlaneStrides {
   i64 y = -1, x = -1;
-  template <class A> bool change(const BackwarpImage<A>& image) {
+  template <class A>
+  bool change(const BackwarpImage<A>& image) {
     const bool changed = image.image.y != y || image.image.x != x;
     y = image.image.y;
     x = image.image.x;
@@ -42,7 +45,8 @@ void backwarp_forward_block(const BackwarpParams<F, A>& p, int k, i64 n, int y, 
   });
 }
 
-template <class F, class A> void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+template <class F, class A>
+void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   Taps<A> taps[kBlock];
   A dx[kBlock], dy[kBlock];
   for_each_block(begin, end, p.h, p.w, [&](i64 n, int y, int x0, int count) {
@@ -87,22 +91,22 @@ void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i6
       std::fill(plane.begin(), plane.end(), A(0));
       for_each_block(frame * p.repeat * p.h, (frame + 1) * p.repeat * p.h, p.h, p.w,
                      [&](i64 n, int y, int x0, int count) {
-        locate(p, n, y, x0, count, p.w, 1, taps);
-        for (int j = 0; j < count; ++j) {
-          const A grad = number<A>(*grad_out.at(n, c, y, x0 + j));
-          for (int k = 0; k < 4; ++k)
-            if (taps[j].weight[k] != 0) plane[taps[j].offset[k]] += taps[j].weight[k] * grad;
-        }
-      });
+                       locate(p, n, y, x0, count, p.w, 1, taps);
+                       for (int j = 0; j < count; ++j) {
+                         const A grad = number<A>(*grad_out.at(n, c, y, x0 + j));
+                         for (int k = 0; k < 4; ++k)
+                           if (taps[j].weight[k] != 0) plane[taps[j].offset[k]] += taps[j].weight[k] * grad;
+                       }
+                     });
       for (int y = 0; y < p.h; ++y)
         for (int x = 0; x < p.w; ++x) *image.grad_image.at(frame, c, y, x) = plane[i64(y) * p.w + x];
     }
   });
 }
 
-#define VFI_INSTANTIATE(F, A)                                                              \
+#define VFI_INSTANTIATE(F, A)                                                                       \
   template void backwarp_forward_block<F, A>(const BackwarpParams<F, A>&, int, i64, int, int, int); \
-  template void backwarp_backward_flow<F, A>(const BackwarpParams<F, A>&, i64, i64);       \
+  template void backwarp_backward_flow<F, A>(const BackwarpParams<F, A>&, i64, i64);                \
   template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, i64, i64);
 VFI_FOR_EACH_BACKWARP(VFI_INSTANTIATE)
 

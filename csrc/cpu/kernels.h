@@ -1,73 +1,95 @@
-// The CPU kernels: plain functions over a range of independent units, which the caller may spread over threads.
+// The CPU kernels: plain functions over a range of independent units, which the caller may spread over
+// threads.
 #pragma once
 #include "versions.h"
 
 namespace vfi {
 
-// Pixels of a row are taken in blocks: positions and weights once for all channels, kept in cache between them.
+// Pixels of a row are taken in blocks: positions and weights once for all channels, kept in cache between
+// them.
 constexpr int kBlock = 64;
 
 // Calls body(n, y, x0, count) for the blocks of rows [begin, end) of n * h rows.
-template <class Body> inline void for_each_block(i64 begin, i64 end, int h, int w, const Body& body) {
+template <class Body>
+inline void for_each_block(i64 begin, i64 end, int h, int w, const Body& body) {
   for (i64 row = begin; row < end; ++row)
     for (int x = 0; x < w; x += kBlock) body(row / h, int(row % h), x, std::min(kBlock, w - x));
 }
 
 // Output pixels x0 .. x0 + count - 1 of a row, count <= kBlock, for every layout and dtype.
-template <class Op> void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int count);
+template <class Op>
+void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int count);
 template <class F, class A>
 void backwarp_forward_block(const BackwarpParams<F, A>& p, int image, i64 n, int y, int x0, int count);
 
-// Units are the rows of the output (n * h), for backward_frames the planes of both frames (2 * n / repeat * c).
-template <class Op> void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);
-template <class Op> void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end);
+// Units are the rows of the output (n * h), for backward_frames the planes of both frames (2 * n / repeat *
+// c).
+template <class Op>
+void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);
+template <class Op>
+void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end);
 
 // Units are rows of the output (n * h); for backward_image the planes of image i (n / repeat * channels).
-template <class F, class A> void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end);
-template <class F, class A> void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i64 end);
+template <class F, class A>
+void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end);
+template <class F, class A>
+void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i64 end);
 
-// The instruction sets that hot loops exist for (versions.h), and the one that runs: the best of this processor, or what the
-// environment variable VFI_CPU=base|v3|v4 asks for.
+// The instruction sets that hot loops exist for (versions.h), and the one that runs: the best of this
+// processor, or what the environment variable VFI_CPU=base|v3|v4 asks for.
 enum class Level { kBase, kV3, kV4 };
 Level cpu_level();
 const char* name_of(Level level);
 
 // Units are rows of the output (n * h); for backward_image the planes of the selected term's image (n * c).
-#define VFI_DECLARE(version)                                                                                  \
-  namespace version {                                                                                         \
-  template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i64 end);                    \
-  template <class F, class A> void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);       \
-  template <class T, class F> void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);         \
-  template <class T, class F> void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);   \
-  template <class T, class F> void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end);  \
+#define VFI_DECLARE(version)                                                     \
+  namespace version {                                                            \
+  template <class Op>                                                            \
+  void pair_forward(const typename Op::Params& p, i64 begin, i64 end);           \
+  template <class F, class A>                                                    \
+  void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);      \
+  template <class T, class F>                                                    \
+  void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);        \
+  template <class T, class F>                                                    \
+  void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);  \
+  template <class T, class F>                                                    \
+  void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end); \
   }
 VFI_DECLARE(base)
 #ifdef VFI_HAS_VERSIONS
 VFI_DECLARE(v3)
 VFI_DECLARE(v4)
-#define VFI_CALL(...)                           \
-  switch (cpu_level()) {                        \
-    case Level::kV4: return v4::__VA_ARGS__;    \
-    case Level::kV3: return v3::__VA_ARGS__;    \
-    case Level::kBase: return base::__VA_ARGS__; \
+#define VFI_CALL(...)           \
+  switch (cpu_level()) {        \
+    case Level::kV4:            \
+      return v4::__VA_ARGS__;   \
+    case Level::kV3:            \
+      return v3::__VA_ARGS__;   \
+    case Level::kBase:          \
+      return base::__VA_ARGS__; \
   }
 #else
 #define VFI_CALL(...) base::__VA_ARGS__;
 #endif
 
-template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
+template <class Op>
+void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
   VFI_CALL(pair_forward<Op>(p, begin, end))
 }
-template <class F, class A> void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+template <class F, class A>
+void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   VFI_CALL(backwarp_forward(p, begin, end))
 }
-template <class T, class F> void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {
+template <class T, class F>
+void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {
   VFI_CALL(sepconv_forward(p, begin, end))
 }
-template <class T, class F> void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end) {
+template <class T, class F>
+void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end) {
   VFI_CALL(sepconv_backward_taps(p, begin, end))
 }
-template <class T, class F> void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end) {
+template <class T, class F>
+void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end) {
   VFI_CALL(sepconv_backward_image(p, begin, end))
 }
 #undef VFI_CALL

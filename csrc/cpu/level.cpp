@@ -10,7 +10,8 @@ namespace {
 
 Level supported() {
 #ifdef VFI_HAS_VERSIONS
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool v3 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
@@ -38,8 +39,6 @@ Level cpu_level() {
   return level;
 }
 
-const char* name_of(Level level) {
-  return level == Level::kV4 ? "v4" : level == Level::kV3 ? "v3" : "base";
-}
+const char* name_of(Level level) { return level == Level::kV4 ? "v4" : level == Level::kV3 ? "v3" : "base"; }
 
 }  // namespace vfi

@@ -1,10 +1,12 @@
-// Loops of the two-frame operations over rows and planes, for every layout and dtype. Op is WarpBlend or VoxelFlow (csrc/math).
+// Loops of the two-frame operations over rows and planes, for every layout and dtype. Op is WarpBlend or
+// VoxelFlow (csrc/math).
 #pragma once
 #include "kernels.h"
 
 namespace vfi {
 
-template <class A> struct BlockTaps {
+template <class A>
+struct BlockTaps {
   Taps<A> taps[2][kBlock];
   A gain[2][kBlock];
 };
@@ -22,7 +24,8 @@ inline void locate(const typename Op::Params& p, i64 n, int y, int x0, int count
   }
 }
 
-template <class Op> void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int count) {
+template <class Op>
+void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int count) {
   const auto& q = p.pair;
   BlockTaps<typename Op::A> block;
   locate<Op>(p, n, y, x0, count, block);
@@ -36,8 +39,10 @@ template <class Op> void pair_forward_block(const typename Op::Params& p, i64 n,
   }
 }
 
-// Gradients of flows, mask and timestep for rows [begin, end) of n * h: every pixel writes its own, nothing is scattered.
-template <class Op> void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
+// Gradients of flows, mask and timestep for rows [begin, end) of n * h: every pixel writes its own, nothing
+// is scattered.
+template <class Op>
+void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
   using A = typename Op::A;
   const auto& q = p.pair;
   BlockTaps<A> block;
@@ -46,7 +51,8 @@ template <class Op> void pair_backward_inputs(const typename Op::Params& p, i64 
     locate<Op>(p, n, y, x0, count, block);
     std::fill_n(sums, count, PairSums<A>{});
     for (int c = 0; c < q.c; ++c) {
-      const typename Op::Image* planes[2] = {q.frame0.at(n / q.repeat, c, 0, 0), q.frame1.at(n / q.repeat, c, 0, 0)};
+      const typename Op::Image* planes[2] = {q.frame0.at(n / q.repeat, c, 0, 0),
+                                             q.frame1.at(n / q.repeat, c, 0, 0)};
       for (int i = 0; i < count; ++i) {
         const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i));
         for (int f = 0; f < 2; ++f) {
@@ -61,9 +67,10 @@ template <class Op> void pair_backward_inputs(const typename Op::Params& p, i64 
   });
 }
 
-// Gradients of frame planes [begin, end) of 2 * (n / repeat) * c. A plane belongs to one caller, which visits its source
-// pixels in order: no atomics, and the same result with any number of threads.
-template <class Op> void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end) {
+// Gradients of frame planes [begin, end) of 2 * (n / repeat) * c. A plane belongs to one caller, which visits
+// its source pixels in order: no atomics, and the same result with any number of threads.
+template <class Op>
+void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end) {
   using A = typename Op::A;
   const auto& q = p.pair;
   const i64 frames = q.n / q.repeat;
@@ -76,14 +83,14 @@ template <class Op> void pair_backward_frames(const typename Op::Params& p, i64 
     std::fill(plane.begin(), plane.end(), A(0));
     for_each_block(frame * q.repeat * q.h, (frame + 1) * q.repeat * q.h, q.h, q.w,
                    [&](i64 n, int y, int x0, int count) {
-      for (int i = 0; i < count; ++i) {
-        const auto lane = Op::lane(p, n, y, x0 + i);
-        const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, q.w, 1);
-        const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i)) * lane.gain[f];
-        for (int k = 0; k < 4; ++k)
-          if (taps.weight[k] != 0) plane[taps.offset[k]] += taps.weight[k] * grad;
-      }
-    });
+                     for (int i = 0; i < count; ++i) {
+                       const auto lane = Op::lane(p, n, y, x0 + i);
+                       const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, q.w, 1);
+                       const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i)) * lane.gain[f];
+                       for (int k = 0; k < 4; ++k)
+                         if (taps.weight[k] != 0) plane[taps.offset[k]] += taps.weight[k] * grad;
+                     }
+                   });
     for (int y = 0; y < q.h; ++y)
       for (int x = 0; x < q.w; ++x) *target.at(frame, c, y, x) = plane[i64(y) * q.w + x];
   }

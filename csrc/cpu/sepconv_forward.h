@@ -1,5 +1,5 @@
-// sepconv forward. An image vector, loaded once, serves the same column tap of several output rows, and a tap three channels:
-// with four rows twelve sums, three pixels and a tap are the sixteen registers of AVX2.
+// sepconv forward. An image vector, loaded once, serves the same column tap of several output rows, and a tap
+// three channels: with four rows twelve sums, three pixels and a tap are the sixteen registers of AVX2.
 #pragma once
 #include "sepconv_tile.h"
 
@@ -7,13 +7,15 @@ namespace vfi::VFI_VERSION {
 
 // Output rows that share an image vector. AVX-512 has registers for the sums of eight.
 constexpr int kRows = VFI_VECTOR_BYTES == 64 ? 8 : 4;
-constexpr int kTileRows = 16;     // output rows of a tile of the image
-constexpr int kTileColumns = 128;  // and columns: with 51 taps a tile of the image and the taps of its rows fit in 1 MB of L2
+constexpr int kTileRows = 16;  // output rows of a tile of the image
+constexpr int kTileColumns =
+    128;  // and columns: with 51 taps a tile of the image and the taps of its rows fit in 1 MB of L2
 
-// Adds what image row i gives to N output rows of a block, from `first` on: row r reads it with vertical tap i - r.
+// Adds what image row i gives to N output rows of a block, from `first` on: row r reads it with vertical tap
+// i - r.
 template <class A, int C, int N>
-VFI_FN void add_row(const A* image, i64 channel_stride, const A* vertical, const A* horizontal, int first, int i, int kh,
-                    A* sums) {
+VFI_FN void add_row(const A* image, i64 channel_stride, const A* vertical, const A* horizontal, int first,
+                    int i, int kh, A* sums) {
   constexpr int L = kLanes<A>;
   Vector<A> line[C][N] = {};
   const A* taps = horizontal + first * L;
@@ -41,7 +43,8 @@ VFI_FN void add_row(const A* image, i64 channel_stride, const A* vertical, const
 
 // All image rows of a block: the first and last ones reach only some of its output rows.
 template <class A, int C>
-void add_block(const A* image, i64 channel_stride, int pitch, const A* vertical, const A* horizontal, int kv, int kh, A* sums) {
+void add_block(const A* image, i64 channel_stride, int pitch, const A* vertical, const A* horizontal, int kv,
+               int kh, A* sums) {
   for (int i = 0; i < kv + kRows - 1; ++i, image += pitch) {
     const int first = std::max(0, i - kv + 1), last = std::min(kRows, i + 1);
     const auto add = [&](auto rows) {
@@ -51,7 +54,8 @@ void add_block(const A* image, i64 channel_stride, int pitch, const A* vertical,
   }
 }
 
-template <class T, class F> void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {
+template <class T, class F>
+void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {
   using A = sum_t<T>;
   constexpr int L = kLanes<A>;
   int kv = 0, kh = 0;
@@ -62,7 +66,9 @@ template <class T, class F> void sepconv_forward(const SepconvParams<T, F>& p, i
   ImageTile<A> tile;
   Buffer<A> vertical(i64(kv) * kRows * kTileColumns), horizontal(i64(kh) * kRows * kTileColumns);
   Buffer<A> sums(i64(p.c) * kTileRows * kTileColumns);  // [row / 4][column / L][c][4][L]
-  const auto sums_of = [&](int y, int x) { return sums.data() + (y / kRows * (kTileColumns / L) + x / L) * p.c * kRows * L; };
+  const auto sums_of = [&](int y, int x) {
+    return sums.data() + (y / kRows * (kTileColumns / L) + x / L) * p.c * kRows * L;
+  };
 
   for (i64 row = begin; row < end;) {
     const i64 n = row / p.h;
@@ -99,7 +105,8 @@ template <class T, class F> void sepconv_forward(const SepconvParams<T, F>& p, i
       for (int c = 0; c < p.c; ++c)
         for (int y = 0; y < rows; ++y) {
           T* out = p.out.at(n, c, y0 + y, x0);
-          for (int x = 0; x < columns; ++x) store(out + x * p.out.x, sums_of(y, x)[(c * kRows + y % kRows) * L + x % L]);
+          for (int x = 0; x < columns; ++x)
+            store(out + x * p.out.x, sums_of(y, x)[(c * kRows + y % kRows) * L + x % L]);
         }
     }
     row += rows;

@@ -1,12 +1,13 @@
-// The gradient of sepconv's image. A plane is gathered in padded coordinates by its one owner, in a fixed order; then the border
-// is folded onto the edge.
+// The gradient of sepconv's image. A plane is gathered in padded coordinates by its one owner, in a fixed
+// order; then the border is folded onto the edge.
 #pragma once
 #include "sepconv_tile.h"
 
 namespace vfi::VFI_VERSION {
 
 // Planes [begin, end) of n * c of the selected term.
-template <class T, class F> void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end) {
+template <class T, class F>
+void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end) {
   using A = sum_t<T>;
   constexpr int L = kLanes<A>, kColumns = 128;
   const SepconvTerm<T, F>& term = p.term[p.selected];

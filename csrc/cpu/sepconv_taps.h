@@ -1,5 +1,5 @@
-// The gradients of sepconv's taps. For an image row and a column tap, s = sum_c grad_c image_c serves both: it times the
-// horizontal tap adds to the vertical gradient, it times the vertical tap to the horizontal one.
+// The gradients of sepconv's taps. For an image row and a column tap, s = sum_c grad_c image_c serves both:
+// it times the horizontal tap adds to the vertical gradient, it times the vertical tap to the horizontal one.
 #pragma once
 #include "sepconv_tile.h"
 
@@ -8,12 +8,14 @@ namespace vfi::VFI_VERSION {
 constexpr int kTapRows = 2;  // output rows that share image vectors
 
 // Taps and gradients of one block: [tap][row][lane], and the incoming gradient as [channel][row][lane].
-template <class A> struct TapBlock {
+template <class A>
+struct TapBlock {
   const A *vertical, *horizontal, *grad;
   A *grad_vertical, *grad_horizontal;
 };
 
-// What image rows i .. i + N - 1 of a block add, for its output rows [R0, R1): row r reads image row i with tap i - r.
+// What image rows i .. i + N - 1 of a block add, for its output rows [R0, R1): row r reads image row i with
+// tap i - r.
 template <class A, int C, int N, int R0, int R1, bool kVertical, bool kHorizontal>
 VFI_FN void add_taps(const A* image, i64 channel_stride, int pitch, const TapBlock<A>& b, int i, int kh) {
   constexpr int L = kLanes<A>, R = kTapRows;
@@ -67,7 +69,8 @@ void add_tap_block(const A* image, i64 channel_stride, int pitch, const TapBlock
 }
 
 template <class A, bool kVertical, bool kHorizontal>
-void add_tap_channels(const ImageTile<A>& tile, int channels, int y, int x, int pitch, TapBlock<A> b, int kv, int kh) {
+void add_tap_channels(const ImageTile<A>& tile, int channels, int y, int x, int pitch, TapBlock<A> b, int kv,
+                      int kh) {
   int c = 0;
   const auto add = [&](auto add_some, int some) {
     add_some(tile.row(c, y) + x, tile.channel_stride(), pitch, b, kv, kh);
@@ -80,7 +83,8 @@ void add_tap_channels(const ImageTile<A>& tile, int channels, int y, int x, int 
 }
 
 // Both tap gradients of rows [begin, end) of n * h, as far as they are wanted.
-template <class T, class F> void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end) {
+template <class T, class F>
+void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end) {
   using A = sum_t<T>;
   constexpr int L = kLanes<A>, R = kTapRows, kTileRows = 16, kTileColumns = 64;
   for (int t = 0; t < p.terms; ++t) {
@@ -89,7 +93,8 @@ template <class T, class F> void sepconv_backward_taps(const SepconvParams<T, F>
     if (!wants_v && !wants_h) continue;
     ImageTile<A> tile;
     Buffer<A> vertical(i64(term.kv) * R * kTileColumns), horizontal(i64(term.kh) * R * kTileColumns);
-    Buffer<A> grad(i64(p.c) * R * kTileColumns), grad_vertical(i64(term.kv) * R * L), grad_horizontal(i64(term.kh) * R * L);
+    Buffer<A> grad(i64(p.c) * R * kTileColumns), grad_vertical(i64(term.kv) * R * L),
+        grad_horizontal(i64(term.kh) * R * L);
     for (i64 row = begin; row < end;) {
       const i64 n = row / p.h;
       const int y0 = int(row % p.h), rows = int(std::min<i64>({kTileRows, p.h - y0, end - row}));
@@ -104,8 +109,9 @@ template <class T, class F> void sepconv_backward_taps(const SepconvParams<T, F>
           pack_taps<A, R>(term.horizontal, term.kh, n, y0 + y, some, x0, columns, horizontal.data());
           pack_taps<A, R>(p.grad_out, p.c, n, y0 + y, some, x0, columns, grad.data());
           for (int x = 0; x < columns; x += L) {
-            const TapBlock<A> b = {vertical.data() + i64(x) * term.kv * R, horizontal.data() + i64(x) * term.kh * R,
-                                   grad.data() + i64(x) * p.c * R, grad_vertical.data(), grad_horizontal.data()};
+            const TapBlock<A> b = {vertical.data() + i64(x) * term.kv * R,
+                                   horizontal.data() + i64(x) * term.kh * R, grad.data() + i64(x) * p.c * R,
+                                   grad_vertical.data(), grad_horizontal.data()};
             std::fill_n(b.grad_vertical, i64(term.kv) * R * L, A(0));
             std::fill_n(b.grad_horizontal, i64(term.kh) * R * L, A(0));
             if (wants_v && wants_h)
@@ -115,9 +121,11 @@ template <class T, class F> void sepconv_backward_taps(const SepconvParams<T, F>
             else
               add_tap_channels<A, false, true>(tile, p.c, y, x, pitch, b, term.kv, term.kh);
             const int count = std::min(L, columns - x);
-            if (wants_v) unpack_taps<A, R>(b.grad_vertical, term.kv, n, y0 + y, some, x0 + x, count, term.grad_vertical);
+            if (wants_v)
+              unpack_taps<A, R>(b.grad_vertical, term.kv, n, y0 + y, some, x0 + x, count, term.grad_vertical);
             if (wants_h)
-              unpack_taps<A, R>(b.grad_horizontal, term.kh, n, y0 + y, some, x0 + x, count, term.grad_horizontal);
+              unpack_taps<A, R>(b.grad_horizontal, term.kh, n, y0 + y, some, x0 + x, count,
+                                term.grad_horizontal);
           }
         }
       }

@@ -1,24 +1,29 @@
-// What the loops of sepconv share: pieces of image and taps, copied into small arrays of the sums' type. That settles layout,
-// dtype and border once, so that the inner loops are multiply-adds of neighbouring numbers.
+// What the loops of sepconv share: pieces of image and taps, copied into small arrays of the sums' type. That
+// settles layout, dtype and border once, so that the inner loops are multiply-adds of neighbouring numbers.
 #pragma once
 #include "vector.h"
 
 namespace vfi::VFI_VERSION {
 
-template <class A> constexpr int kBlockWidth = kLanes<A>;
+template <class A>
+constexpr int kBlockWidth = kLanes<A>;
 constexpr int kChannels = 3;  // whose sums are in registers together
 
 // Calls f with a count of 1 to kMost as a type, so that loops over it can be unrolled.
-template <int kMost, class Fn> VFI_FN void with_count(int count, const Fn& f) {
+template <int kMost, class Fn>
+VFI_FN void with_count(int count, const Fn& f) {
   if (count == kMost) return f(std::integral_constant<int, kMost>{});
   if constexpr (kMost > 1) with_count<kMost - 1>(count, f);
 }
 
-// A piece of the padded image: rows [y, y + rows) and columns [x, x + columns), all channels, zeros beyond its right edge.
-template <class A> class ImageTile {
+// A piece of the padded image: rows [y, y + rows) and columns [x, x + columns), all channels, zeros beyond
+// its right edge.
+template <class A>
+class ImageTile {
  public:
   template <class T, class F>
-  void fill(const SepconvTerm<T, F>& term, i64 n, int channels, int y, int rows, int x, int columns, int pitch) {
+  void fill(const SepconvTerm<T, F>& term, i64 n, int channels, int y, int rows, int x, int columns,
+            int pitch) {
     rows_ = rows;
     pitch_ = pitch;
     data_.resize(i64(channels) * rows * pitch);
@@ -37,7 +42,8 @@ template <class A> class ImageTile {
   // Columns [x, x + columns) of an image row, where the border repeats.
   template <class T, class F>
   static void copy_row(const SepconvTerm<T, F>& term, const T* from, int x, int columns, A* to) {
-    const int inside = std::min(columns, std::max(0, -x)), outside = std::clamp(term.image_w - x, inside, columns);
+    const int inside = std::min(columns, std::max(0, -x)),
+              outside = std::clamp(term.image_w - x, inside, columns);
     for (int i = 0; i < inside; ++i) to[i] = number<A>(from[0]);
     int i = inside;
     if (term.image.x == 1)
@@ -50,8 +56,9 @@ template <class A> class ImageTile {
   int rows_ = 0, pitch_ = 0;
 };
 
-// The taps of R rows and a row of blocks, as [block][tap][R][lane]; pixels outside get 0. A whole row of blocks at once, because
-// the taps lie in as many planes as there are taps: one block would take half a cache line of each.
+// The taps of R rows and a row of blocks, as [block][tap][R][lane]; pixels outside get 0. A whole row of
+// blocks at once, because the taps lie in as many planes as there are taps: one block would take half a cache
+// line of each.
 template <class A, int R, class F>
 void pack_taps(const View<const F>& taps, int k, i64 n, int y, int rows, int x, int columns, A* to) {
   constexpr int L = kLanes<A>;

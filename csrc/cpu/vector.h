@@ -1,5 +1,5 @@
-// Vectors of one instruction set. A file of the hot loops is compiled once for each (versions.h); what differs between them is
-// here and nowhere else.
+// Vectors of one instruction set. A file of the hot loops is compiled once for each (versions.h); what
+// differs between them is here and nowhere else.
 #pragma once
 #include "versions.h"
 
@@ -7,27 +7,40 @@ namespace vfi {
 
 namespace VFI_VERSION {
 
-template <class A, int N> struct VectorOf {
+template <class A, int N>
+struct VectorOf {
   typedef A type __attribute__((vector_size(N * sizeof(A))));
   typedef A anywhere __attribute__((vector_size(N * sizeof(A)), aligned(sizeof(A)), may_alias));  // in memory
 };
-template <class A> constexpr int kLanes = VFI_VECTOR_BYTES / sizeof(A);
-template <class A, int N = kLanes<A>> using Vector = typename VectorOf<A, N>::type;
-template <class V> constexpr int kLanesOf = sizeof(V) / sizeof(std::declval<V>()[0]);
+template <class A>
+constexpr int kLanes = VFI_VECTOR_BYTES / sizeof(A);
+template <class A, int N = kLanes<A>>
+using Vector = typename VectorOf<A, N>::type;
+template <class V>
+constexpr int kLanesOf = sizeof(V) / sizeof(std::declval<V>()[0]);
 
-template <class A, int N = kLanes<A>> VFI_FN Vector<A, N> load(const A* p) {
+template <class A, int N = kLanes<A>>
+VFI_FN Vector<A, N> load(const A* p) {
   return *reinterpret_cast<const typename VectorOf<A, N>::anywhere*>(p);
 }
-template <class A, class V> VFI_FN void save(A* p, V v) {
+template <class A, class V>
+VFI_FN void save(A* p, V v) {
   *reinterpret_cast<typename VectorOf<A, sizeof(V) / sizeof(A)>::anywhere*>(p) = v;
 }
 
 // The vector of f(0), f(1), ... Written as a list, which the compiler builds in registers.
-template <class V, class Fn, size_t... i> VFI_FN V build(const Fn& f, std::index_sequence<i...>) { return V{f(i)...}; }
-template <class V, class Fn> VFI_FN V build(const Fn& f) { return build<V>(f, std::make_index_sequence<kLanesOf<V>>{}); }
+template <class V, class Fn, size_t... i>
+VFI_FN V build(const Fn& f, std::index_sequence<i...>) {
+  return V{f(i)...};
+}
+template <class V, class Fn>
+VFI_FN V build(const Fn& f) {
+  return build<V>(f, std::make_index_sequence<kLanesOf<V>>{});
+}
 
 // The lanes of a, and after them those of b, in the order of i.
-template <class V, class I> VFI_FN V shuffled(V a, V b, I i) {
+template <class V, class I>
+VFI_FN V shuffled(V a, V b, I i) {
 #if defined(__clang__)
   constexpr int n = kLanesOf<V>;
   return build<V>([&](int lane) { return i[lane] < n ? a[i[lane]] : b[i[lane] - n]; });
@@ -37,21 +50,27 @@ template <class V, class I> VFI_FN V shuffled(V a, V b, I i) {
 }
 
 // a * b + c, in one rounding where the instruction set can.
-template <class V> VFI_FN V fma(V a, V b, V c) {
+template <class V>
+VFI_FN V fma(V a, V b, V c) {
 #if VFI_VECTOR_BYTES == 64
-  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 4) return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
-  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 8) return V(_mm512_fmadd_pd(__m512d(a), __m512d(b), __m512d(c)));
+  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 4)
+    return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 8)
+    return V(_mm512_fmadd_pd(__m512d(a), __m512d(b), __m512d(c)));
 #endif
 #if VFI_VECTOR_BYTES >= 32
-  if constexpr (sizeof(V) == 32 && sizeof(a[0]) == 4) return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
-  if constexpr (sizeof(V) == 32 && sizeof(a[0]) == 8) return V(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(c)));
+  if constexpr (sizeof(V) == 32 && sizeof(a[0]) == 4)
+    return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+  if constexpr (sizeof(V) == 32 && sizeof(a[0]) == 8)
+    return V(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(c)));
   if constexpr (sizeof(V) == 16 && sizeof(a[0]) == 4) return V(_mm_fmadd_ps(__m128(a), __m128(b), __m128(c)));
 #endif
   return a * b + c;
 }
 
 // The sign bits of the lanes, lane 0 in bit 0.
-template <class V> VFI_FN u32 sign_bits(V v) {
+template <class V>
+VFI_FN u32 sign_bits(V v) {
 #if VFI_VECTOR_BYTES == 64
   if constexpr (sizeof(V) == 64) return _mm512_movepi32_mask(__m512i(v));
 #endif
@@ -67,13 +86,15 @@ template <class V> VFI_FN u32 sign_bits(V v) {
 }
 
 // The numbers of type T whose bits are in the lanes of v, and back.
-template <class T, class V, class U> VFI_FN V value_of(U v) {
+template <class T, class V, class U>
+VFI_FN V value_of(U v) {
   if constexpr (std::is_same_v<T, f32>) return same_bits<V>(v);
   if constexpr (std::is_same_v<T, f16>) return half_value<V>(v);
   if constexpr (std::is_same_v<T, bf16>) return same_bits<V>(v << 16);
   if constexpr (std::is_same_v<T, u8>) return __builtin_convertvector(Vector<int, kLanesOf<V>>(v), V);
 }
-template <class T, class U, class V> VFI_FN U bits_of_value(V v) {
+template <class T, class U, class V>
+VFI_FN U bits_of_value(V v) {
   if constexpr (std::is_same_v<T, f16>) return half_bits<U>(v);
   if constexpr (std::is_same_v<T, bf16>) return brain_bits(same_bits<U>(v));
   if constexpr (std::is_same_v<T, u8>) {
@@ -82,26 +103,34 @@ template <class T, class U, class V> VFI_FN U bits_of_value(V v) {
   }
 }
 
-// The bits of N numbers stored in 8 or 16 bits, one in each lane, and back. By intrinsics where GCC 12 takes the lanes one by one.
-template <int N> VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
+// The bits of N numbers stored in 8 or 16 bits, one in each lane, and back. By intrinsics where GCC 12 takes
+// the lanes one by one.
+template <int N>
+VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
 #if VFI_VECTOR_BYTES == 64
-  if constexpr (N == 16) return Vector<u32, N>(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+  if constexpr (N == 16)
+    return Vector<u32, N>(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 #endif
 #if VFI_VECTOR_BYTES >= 32
-  if constexpr (N == 8) return Vector<u32, N>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  if constexpr (N == 8)
+    return Vector<u32, N>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
   if constexpr (N == 4) return Vector<u32, N>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
 #endif
   return __builtin_convertvector((load<u8, N>(static_cast<const u8*>(p))), Vector<u32, N>);
 }
-template <int N, class T> VFI_FN Vector<u32, N> load_bits(const void* p, T) {
+template <int N, class T>
+VFI_FN Vector<u32, N> load_bits(const void* p, T) {
   using Half = unsigned short;
   return __builtin_convertvector((load<Half, N>(static_cast<const Half*>(p))), Vector<u32, N>);
 }
-template <class T> VFI_FN void save_bits(T* p, Vector<u32> v) {
+template <class T>
+VFI_FN void save_bits(T* p, Vector<u32> v) {
 #if VFI_VECTOR_BYTES == 32
-  const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
+  const __m128i halves =
+      _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
   if constexpr (sizeof(T) == 2) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
-  if constexpr (sizeof(T) == 1) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+  if constexpr (sizeof(T) == 1)
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
 #else
   using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;
   const auto bits = __builtin_convertvector(v, Vector<Bits, kLanes<u32>>);
@@ -110,7 +139,8 @@ template <class T> VFI_FN void save_bits(T* p, Vector<u32> v) {
 }
 
 // A vector of numbers that lie side by side in any stored type.
-template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const T* p) {
+template <class A, int N = kLanes<A>, class T>
+VFI_FN Vector<A, N> load_as(const T* p) {
   if constexpr (std::is_same_v<T, A>) {
     return load<A, N>(p);
   } else if constexpr (sizeof(A) == sizeof(double)) {
@@ -118,7 +148,8 @@ template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const
   } else {
 #if VFI_VECTOR_BYTES >= 32
     const void* bytes = p;
-    if constexpr (std::is_same_v<T, f16> && N == 4) return _mm_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(bytes)));
+    if constexpr (std::is_same_v<T, f16> && N == 4)
+      return _mm_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(bytes)));
     if constexpr (std::is_same_v<T, f16> && N == 8)
       return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(bytes)));
 #endif
@@ -130,21 +161,26 @@ template <class A, int N = kLanes<A>, class T> VFI_FN Vector<A, N> load_as(const
   }
 }
 
-// A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN becomes.
-template <class T> VFI_FN void save_as(T* p, Vector<float> v) {
+// A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN
+// becomes.
+template <class T>
+VFI_FN void save_as(T* p, Vector<float> v) {
   if constexpr (std::is_same_v<T, f32>) return save(p, v);
 #if VFI_VECTOR_BYTES == 32
   if constexpr (std::is_same_v<T, f16>)
-    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(__m256(v), _MM_FROUND_TO_NEAREST_INT));
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                            _mm256_cvtps_ph(__m256(v), _MM_FROUND_TO_NEAREST_INT));
 #elif VFI_VECTOR_BYTES == 64
   if constexpr (std::is_same_v<T, f16>)
-    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(__m512(v), _MM_FROUND_TO_NEAREST_INT));
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                               _mm512_cvtps_ph(__m512(v), _MM_FROUND_TO_NEAREST_INT));
 #endif
   if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32>>(v));
 }
 
 // An array whose start is aligned for vectors: one that crosses two cache lines is loaded at half the speed.
-template <class A> class Buffer {
+template <class A>
+class Buffer {
  public:
   explicit Buffer(i64 size = 0) { resize(size); }
   void resize(i64 size) { storage_.resize(size + kLine / sizeof(A)); }
@@ -161,20 +197,42 @@ template <class A> class Buffer {
 }  // namespace VFI_VERSION
 
 // What math/ asks of a vector of neighbouring pixels.
-template <> struct Lanes<VFI_VERSION::Vector<float>> {
+template <>
+struct Lanes<VFI_VERSION::Vector<float>> {
   using V = VFI_VERSION::Vector<float>;
   using Int = VFI_VERSION::Vector<int>;
-  static VFI_FN Int count() { return VFI_VERSION::build<Int>([](int i) { return i; }); }
+  static VFI_FN Int count() {
+    return VFI_VERSION::build<Int>([](int i) { return i; });
+  }
   static VFI_FN V position(i64 x) { return real(int(x) + count()); }
-  template <class T> static VFI_FN V read(const T* p, i64 stride) {
+  template <class T>
+  static VFI_FN V read(const T* p, i64 stride) {
     if (stride == 1) return VFI_VERSION::load_as<float>(p);
     return VFI_VERSION::build<V>([=](int i) { return number<float>(p[i * stride]); });
   }
   static VFI_FN Int truncated(V v) { return __builtin_convertvector(v, Int); }
   static VFI_FN V real(Int i) { return __builtin_convertvector(i, V); }
 };
-template <> VFI_FN VFI_VERSION::Vector<float> sigmoid(VFI_VERSION::Vector<float> v) {
-  return VFI_VERSION::build<VFI_VERSION::Vector<float>>([v](int i) { return sigmoid(float(v[i])); });
+// exp as 2^n e^r with the polynomial of Cephes for |r| <= ln 2 / 2: some 1e-7 off, and a NaN stays one. Eight
+// calls of expf took as long as the taps of two frames.
+template <>
+VFI_FN VFI_VERSION::Vector<float> sigmoid(VFI_VERSION::Vector<float> v) {
+  using VFI_VERSION::fma;
+  using V = VFI_VERSION::Vector<float>;
+  using Int = Lanes<V>::Int;
+  const V zero = {};
+  V x = -v;
+  x = x > 88 ? zero + 88 : x;
+  x = x < -88 ? zero - 88 : x;
+  const V shifted = x * 0x1.715476p+0f + 0x1.8p23f;  // the nearest integer in the low bits
+  const V n = shifted - 0x1.8p23f;
+  const V r = fma(n, zero + 2.12194440e-4f, fma(n, zero - 0.693359375f, x));
+  V e = zero + 1.9875691500e-4f;
+  for (const float k :
+       {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f, 1.f, 1.f})
+    e = fma(e, r, zero + k);
+  const Int power = (same_bits<Int>(shifted) - 0x4b400000 + 127) << 23;
+  return 1 / (1 + e * same_bits<V>(power));
 }
 
 }  // namespace vfi

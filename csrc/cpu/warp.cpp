@@ -9,14 +9,17 @@ namespace {
 // Layouts that have loops of their own; kOther takes the general ones.
 enum class Layout { kPlanar, kRgb, kOther };
 
-template <class T> Layout layout_of(const Source<T>& in, const View<T>& out, int channels) {
+template <class T>
+Layout layout_of(const Source<T>& in, const View<T>& out, int channels) {
   if (in.pixel == 1 && out.x == 1) return Layout::kPlanar;
-  const bool rgb = channels == kColours && in.pixel == kColours && in.channel == 1 && out.x == kColours && out.c == 1;
+  const bool rgb =
+      channels == kColours && in.pixel == kColours && in.channel == 1 && out.x == kColours && out.c == 1;
   return rgb ? Layout::kRgb : Layout::kOther;
 }
 
 // What the vector loops read of an image; all 0 where they can't.
-template <class T> Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
+template <class T>
+Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
   const i64 extent = (h - 1) * image.y + (w - 1) * image.x + (image.x == kColours ? kColours : 1);
   if (h < 2 || w < kPixels || extent > 0x7fffffff) return {};
   return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
@@ -24,13 +27,16 @@ template <class T> Source<T> source_of(const View<const T>& image, int h, int w,
 
 }  // namespace
 
-template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
+template <class Op>
+void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
   using T = typename Op::Image;
   const auto exact = [&](i64 n, int y, int x, int count) { pair_forward_block<Op>(p, n, y, x, count); };
   if constexpr (!std::is_same_v<T, f64>) {
-    const typename Op::Params mine = p;  // whose fields no store to a pixel can change, as far as the compiler knows
+    const typename Op::Params mine =
+        p;  // whose fields no store to a pixel can change, as far as the compiler knows
     const auto& q = mine.pair;
-    const Source<T> sources[2] = {source_of(q.frame0, q.h, q.w, q.padding), source_of(q.frame1, q.h, q.w, q.padding)};
+    const Source<T> sources[2] = {source_of(q.frame0, q.h, q.w, q.padding),
+                                  source_of(q.frame1, q.h, q.w, q.padding)};
     const Layout layout = layout_of(sources[0], q.out, q.c);
     if (layout != Layout::kOther && layout == layout_of(sources[1], q.out, q.c)) {
       for (i64 row = begin; row < end; ++row) {
@@ -39,7 +45,9 @@ template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i
         Source<T> in[2] = {sources[0], sources[1]};
         in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
         in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
-        const auto lane_at = [&](int x) __attribute__((always_inline)) { return Op::template lane<Reals>(mine, n, y, x); };
+        const auto lane_at = [&](int x) __attribute__((always_inline)) {
+          return Op::template lane<Reals>(mine, n, y, x);
+        };
         const auto exact_at = [&](int x) { exact(n, y, x, kPixels); };
         T* out = q.out.at(n, 0, y, 0);
         if (layout == Layout::kPlanar)
@@ -57,7 +65,9 @@ template <class Op> void pair_forward(const typename Op::Params& p, i64 begin, i
 template <class T, class F>
 void backwarp_rows(const BackwarpParams<F, float>& p, int k, i64 begin, i64 end) {
   using Op = Backwarp<F, float>;
-  struct Lane { Reals x[1], y[1], gain[1]; };
+  struct Lane {
+    Reals x[1], y[1], gain[1];
+  };
   const BackwarpParams<F, float> mine = p;
   const View<const T> image = typed<const T>(p.images[k].image);
   const View<T> out = typed<T>(p.images[k].out);
@@ -72,7 +82,9 @@ void backwarp_rows(const BackwarpParams<F, float>& p, int k, i64 begin, i64 end)
     Source<T> in[1] = {source};
     in[0].data = image.at(n / mine.repeat, 0, 0, 0);
     const auto lane_at = [&](int x) __attribute__((always_inline)) {
-      return Lane{{Op::template x_at<Reals>(mine, n, y, x)}, {Op::template y_at<Reals>(mine, n, y, x)}, {Reals{} + 1}};
+      return Lane{{Op::template x_at<Reals>(mine, n, y, x)},
+                  {Op::template y_at<Reals>(mine, n, y, x)},
+                  {Reals{} + 1}};
     };
     const auto exact_at = [&](int x) { exact(n, y, x, kPixels); };
     if (layout == Layout::kPlanar)
@@ -82,20 +94,24 @@ void backwarp_rows(const BackwarpParams<F, float>& p, int k, i64 begin, i64 end)
   }
 }
 
-template <class F, class A> void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+template <class F, class A>
+void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   for (int k = 0; k < p.count; ++k) {
     if constexpr (sizeof(A) == sizeof(double))
       for_each_block(begin, end, p.h, p.w,
                      [&](i64 n, int y, int x0, int count) { backwarp_forward_block(p, k, n, y, x0, count); });
     else
-      with_image_type<A>(p.images[k].dtype, [&](auto type) { backwarp_rows<decltype(type)>(p, k, begin, end); });
+      with_image_type<A>(p.images[k].dtype,
+                         [&](auto type) { backwarp_rows<decltype(type)>(p, k, begin, end); });
   }
 }
 
-#define VFI_WARP_BLEND(T, F) template void pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
+#define VFI_WARP_BLEND(T, F) \
+  template void pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
 VFI_FOR_EACH_PAIR(VFI_WARP_BLEND)
 
-#define VFI_VOXEL_FLOW(T, F) template void pair_forward<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, i64, i64);
+#define VFI_VOXEL_FLOW(T, F) \
+  template void pair_forward<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, i64, i64);
 VFI_FOR_EACH_PAIR(VFI_VOXEL_FLOW)
 
 #define VFI_BACKWARP(F, A) template void backwarp_forward<F, A>(const BackwarpParams<F, A>&, i64, i64);

@@ -6,8 +6,10 @@ namespace vfi::VFI_VERSION {
 
 constexpr int kColours = 3;
 
-// Adds the samples of kPixels pixels whose taps lie in one piece or two: 3 kPixels values side by side, each weight three times.
-template <bool kTwo, class T> VFI_FN void add_rgb_runs(const Source<T>& in, const Spots& s, Reals* sums, Ints* signs) {
+// Adds the samples of kPixels pixels whose taps lie in one piece or two: 3 kPixels values side by side, each
+// weight three times.
+template <bool kTwo, class T>
+VFI_FN void add_rgb_runs(const Source<T>& in, const Spots& s, Reals* sums, Ints* signs) {
 #pragma GCC unroll 3
   for (int j = 0; j < kColours; ++j) {
     const Ints pixel = build<Ints>([j](int i) { return (j * kPixels + i) / kColours; });
@@ -25,7 +27,8 @@ template <bool kTwo, class T> VFI_FN void add_rgb_runs(const Source<T>& in, cons
 
 // Any kPixels pixels, one by one, into `pixels`. Returns whether one is doubtful.
 template <int K, class T>
-VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels], float* pixels) {
+VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels],
+                       float* pixels) {
   using Quad = Vector<float, 4>;  // a pixel and a value of the next one
   using QuadInts = Vector<int, 4>;
   float weight[K][4][kPixels];
@@ -39,7 +42,8 @@ VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const 
     for (int k = 0; k < K; ++k)
 #pragma GCC unroll 4
       for (int tap = 0; tap < 4; ++tap) {
-        const Quad value = load_as<float, 4>(in[k].data + base[k][i] + tap / 2 * in[k].row + tap % 2 * kColours);
+        const Quad value =
+            load_as<float, 4>(in[k].data + base[k][i] + tap / 2 * in[k].row + tap % 2 * kColours);
         sum = fma(Quad{} + weight[k][tap][i], value, sum);
         signs |= same_bits<QuadInts>(value);
       }
@@ -49,7 +53,8 @@ VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const 
   return (sign_bits(doubt) & 7) != 0;
 }
 
-// A row of pixels of three channels. lane_at(x) says where kPixels pixels from x on read; exact(x) computes them by the rules.
+// A row of pixels of three channels. lane_at(x) says where kPixels pixels from x on read; exact(x) computes
+// them by the rules.
 template <int K, class T, class At, class Exact>
 VFI_FN void rgb_row(const Source<T> (&in)[K], int w, T* out, const At& lane_at, const Exact& exact) {
   constexpr int kLine = 64 / sizeof(T);
@@ -86,7 +91,8 @@ VFI_FN void rgb_row(const Source<T> (&in)[K], int w, T* out, const At& lane_at, 
     } else if (inside) {
       float pixels[kColours * kPixels + 1];
       doubt = rgb_pixels(in, spots, base, pixels);
-      for (int j = 0; j < kColours; ++j) save_as(out + x * kColours + j * kPixels, load(pixels + j * kPixels));
+      for (int j = 0; j < kColours; ++j)
+        save_as(out + x * kColours + j * kPixels, load(pixels + j * kPixels));
     }
     if (__builtin_expect(doubt, 0)) exact(x);
   }

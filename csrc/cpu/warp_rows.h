@@ -4,13 +4,16 @@
 
 namespace vfi::VFI_VERSION {
 
-// Lanes where the sum of products may differ from what the contract says: a tap of weight 0 adds nothing, even one that is Inf
-// or NaN, and a sum of -0 is -0. Only a result that is not finite, or 0 of taps with a sign, can.
-template <class V, class I> VFI_FN I doubtful(V result, I signs) {
+// Lanes where the sum of products may differ from what the contract says: a tap of weight 0 adds nothing,
+// even one that is Inf or NaN, and a sum of -0 is -0. Only a result that is not finite, or 0 of taps with a
+// sign, can.
+template <class V, class I>
+VFI_FN I doubtful(V result, I signs) {
   return (result - result != V{}) | ((result == V{}) & signs);
 }
 
-// How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself doesn't.
+// How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself
+// doesn't.
 constexpr int kRowsAhead = 3;
 
 template <int K, class T, class Lane>
@@ -19,15 +22,17 @@ VFI_FN void locate(const Source<T> (&in)[K], const Lane& lane, Spots (&spots)[K]
   for (int k = 0; k < K; ++k) {
     spots[k] = spots_at(lane.x[k], lane.y[k], lane.gain[k], in[k]);
     save(base[k], spots[k].base);
-    asm("" : "+m"(base[k]));  // or GCC takes the vector apart for every path, not only for the one that needs the numbers
+    asm(""
+        : "+m"(base[k]));  // or GCC takes the vector apart for every path, not only for the one that needs
+                           // the numbers
     find_runs(spots[k], in[k]);
   }
 }
 
 // C channels of kPixels pixels. Returns the doubtful lanes.
 template <int C, int K, class T>
-VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels], i64 c, bool ahead,
-                          T* out, i64 out_channel) {
+VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels],
+                          i64 c, bool ahead, T* out, i64 out_channel) {
   Reals sums[C] = {};
   Ints signs[C] = {}, doubt = {};
 #pragma GCC unroll 2
@@ -45,10 +50,11 @@ VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], con
   return doubt;
 }
 
-// Planes with pixels side by side. lane_at(x) says where kPixels pixels from x on read; exact(x) computes them by the rules.
+// Planes with pixels side by side. lane_at(x) says where kPixels pixels from x on read; exact(x) computes
+// them by the rules.
 template <int K, class T, class At, class Exact>
-VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i64 out_channel, const At& lane_at,
-                       const Exact& exact) {
+VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i64 out_channel,
+                       const At& lane_at, const Exact& exact) {
   constexpr int kLine = 64 / sizeof(T);
   for (int begin = 0; begin < w; begin += kPixels) {
     const int x = std::min(begin, w - kPixels);  // the last vector overlaps the one before
@@ -59,7 +65,8 @@ VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i6
     const bool ahead = x % kLine < kPixels;
     Ints doubt = {};
     int c = 0;
-    for (; c + 3 <= channels; c += 3) doubt |= planar_pixels<3>(in, spots, base, c, ahead, out + x, out_channel);
+    for (; c + 3 <= channels; c += 3)
+      doubt |= planar_pixels<3>(in, spots, base, c, ahead, out + x, out_channel);
     for (; c < channels; ++c) doubt |= planar_pixels<1>(in, spots, base, c, ahead, out + x, out_channel);
     if (__builtin_expect(sign_bits(doubt) != 0, 0)) exact(x);
   }

@@ -1,5 +1,6 @@
-// Bilinear taps of a vector of neighbouring output pixels. Networks' flows are smooth, so the pixels that a vector reads mostly
-// lie side by side in one row or in two pieces of rows, and are loaded whole; otherwise the two taps of a row come in one load.
+// Bilinear taps of a vector of neighbouring output pixels. Networks' flows are smooth, so the pixels that a
+// vector reads mostly lie side by side in one row or in two pieces of rows, and are loaded whole; otherwise
+// the two taps of a row come in one load.
 #pragma once
 #include "vector.h"
 
@@ -12,23 +13,27 @@ constexpr int kPixels = kLanes<float>;
 constexpr u32 kAllLanes = (1u << kPixels) - 1;
 
 // An image that a row of output pixels reads, from one entry of a batch.
-template <class T> struct Source {
+template <class T>
+struct Source {
   const T* data;
-  i64 channel;      // stride
-  int row, pixel;   // strides
-  int extent;       // elements from the first to past the last one of a plane
+  i64 channel;     // stride
+  int row, pixel;  // strides
+  int extent;      // elements from the first to past the last one of a plane
   int h, w, padding;
 };
 
 struct Spots {
-  Reals weight[4];   // of the taps top left, top right, bottom left, bottom right, times the gain of the sample
-  Ints base;         // where the top left taps are
-  int runs;          // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i (times `pixel`). 0: scattered
+  Reals
+      weight[4];  // of the taps top left, top right, bottom left, bottom right, times the gain of the sample
+  Ints base;      // where the top left taps are
+  int runs;  // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i (times
+             // `pixel`). 0: scattered
   int first, second;
   Ints in_first;
 };
 
-template <class T> VFI_FN Spots spots_at(Reals x, Reals y, Reals gain, const Source<T>& in) {
+template <class T>
+VFI_FN Spots spots_at(Reals x, Reals y, Reals gain, const Source<T>& in) {
   const Axis<Reals> ax = axis_at(x, in.w, in.padding), ay = axis_at(y, in.h, in.padding);
   Spots s;
   const Reals top = gain * ay.weight_lo, bottom = gain * ay.weight_hi;
@@ -40,7 +45,8 @@ template <class T> VFI_FN Spots spots_at(Reals x, Reals y, Reals gain, const Sou
   return s;
 }
 
-template <class T> VFI_FN void find_runs(Spots& s, const Source<T>& in) {
+template <class T>
+VFI_FN void find_runs(Spots& s, const Source<T>& in) {
   const Ints start = s.base - Lanes<Reals>::count() * in.pixel;
   s.first = start[0];
   s.second = start[kPixels - 1];
@@ -64,13 +70,16 @@ VFI_FN void load_pairs(const float* row, const int* base, Reals& left, Reals& ri
     return two;
   };
   // In an order that sorts left from right within 16 bytes, which is what a shuffle can do at once.
-  const auto a = same_bits<Reals>(build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2); }));
-  const auto b = same_bits<Reals>(build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2 + 2); }));
+  const auto a = same_bits<Reals>(
+      build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2); }));
+  const auto b = same_bits<Reals>(
+      build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2 + 2); }));
   const auto from = [](int i) { return i / 4 * 4 + i % 2 * 2 + (i % 4 < 2 ? 0 : kPixels); };
   left = shuffled(a, b, build<Ints>(from));
   right = shuffled(a, b, build<Ints>([&](int i) { return from(i) + 1; }));
 }
-template <class T> VFI_FN void load_pairs(const T* row, const int* base, Reals& left, Reals& right) {
+template <class T>
+VFI_FN void load_pairs(const T* row, const int* base, Reals& left, Reals& right) {
   using Pair = std::conditional_t<sizeof(T) == 1, unsigned short, u32>;
   const auto pairs = build<Vector<Pair, kPixels>>([&](int i) __attribute__((always_inline)) {
     Pair two;
@@ -85,7 +94,8 @@ template <class T> VFI_FN void load_pairs(const T* row, const int* base, Reals& 
 
 // Adds the samples of C planes to `sums`, and the sign bits of their taps to `signs`.
 template <int C, class T>
-VFI_FN void add_samples(const T* plane, const Source<T>& in, const Spots& s, const int* base, Reals* sums, Ints* signs) {
+VFI_FN void add_samples(const T* plane, const Source<T>& in, const Spots& s, const int* base, Reals* sums,
+                        Ints* signs) {
   const int row = in.row;
   const auto add = [&](const auto& load_taps) __attribute__((always_inline)) {
 #pragma GCC unroll 4

@@ -17,7 +17,9 @@ inline dim3 grid_of(int n, i64 h, int w) {
   return dim3(side, static_cast<unsigned>(std::min<i64>(h, kMaxGridYZ)), std::min(n, kMaxGridYZ));
 }
 
-inline const char* error_of(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
+inline const char* error_of(cudaError_t error) {
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
 
 inline cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 

@@ -6,7 +6,8 @@
 
 namespace vfi {
 
-template <class Op> __global__ void __launch_bounds__(kThreads) pair_forward(const typename Op::Params p) {
+template <class Op>
+__global__ void __launch_bounds__(kThreads) pair_forward(const typename Op::Params p) {
   const auto& q = p.pair;
   for_each_pixel(q.n, q.h, q.w, [&](i64 n, i64 y, int x) {
     const auto lane = Op::lane(p, n, y, x);
@@ -18,14 +19,17 @@ template <class Op> __global__ void __launch_bounds__(kThreads) pair_forward(con
   });
 }
 
-// Adds grad to the pixels that a sample was made of. The order of the additions, and so the last bits, vary from run to run.
-template <class A> __device__ __forceinline__ void scatter(A* plane, const Taps<A>& taps, A grad) {
+// Adds grad to the pixels that a sample was made of. The order of the additions, and so the last bits, vary
+// from run to run.
+template <class A>
+__device__ __forceinline__ void scatter(A* plane, const Taps<A>& taps, A grad) {
   for (int k = 0; k < 4; ++k)
     if (taps.weight[k] != 0) atomicAdd(plane + taps.offset[k], taps.weight[k] * grad);
 }
 
 // grad_frame0 and grad_frame1 must be zero before.
-template <class Op> __global__ void __launch_bounds__(kThreads, kMinBlocks) pair_backward(const typename Op::Params p) {
+template <class Op>
+__global__ void __launch_bounds__(kThreads, kMinBlocks) pair_backward(const typename Op::Params p) {
   using A = typename Op::A;
   const auto& q = p.pair;
   const bool wants_inputs = Op::wants_inputs(p);
@@ -50,7 +54,8 @@ template <class Op> __global__ void __launch_bounds__(kThreads, kMinBlocks) pair
       if (target.data) {
         const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, target.y, target.x);
         for (int c = 0; c < q.c; ++c)
-          scatter(target.at(n / q.repeat, c, 0, 0), taps, number<A>(*q.grad_out.at(n, c, y, x)) * lane.gain[f]);
+          scatter(target.at(n / q.repeat, c, 0, 0), taps,
+                  number<A>(*q.grad_out.at(n, c, y, x)) * lane.gain[f]);
       }
     }
     if (wants_inputs) Op::finish(p, n, y, x, lane, sums);

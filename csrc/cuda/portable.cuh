@@ -1,5 +1,5 @@
-// What the kernels need from their compiler: nvcc and NVRTC have it built in; a host compiler takes the CUDA emulator of the
-// tests, which is found as cuemu.h on its include path.
+// What the kernels need from their compiler: nvcc and NVRTC have it built in; a host compiler takes the CUDA
+// emulator of the tests, which is found as cuemu.h on its include path.
 #pragma once
 #if !defined(__CUDACC__) && !defined(__CUDACC_RTC__)
 #include "cuemu.h"
@@ -9,11 +9,13 @@
 namespace vfi {
 
 constexpr int kThreads = 128;  // of a block, side by side in a row of the output
-constexpr int kMinBlocks = 4;  // on a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills
+constexpr int kMinBlocks =
+    4;  // on a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills
 
-// The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second and third axis
-// have a limit.
-template <class Body> __device__ __forceinline__ void for_each_pixel(i64 batch, i64 h, int w, const Body& body) {
+// The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second
+// and third axis have a limit.
+template <class Body>
+__device__ __forceinline__ void for_each_pixel(i64 batch, i64 h, int w, const Body& body) {
   const int x = int(blockIdx.x * blockDim.x + threadIdx.x);
   if (x >= w) return;
   for (i64 n = blockIdx.z; n < batch; n += gridDim.z)

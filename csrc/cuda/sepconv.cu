@@ -1,15 +1,16 @@
-#include "sepconv.cuh"
-
 #include "launch.cuh"
+#include "sepconv.cuh"
 
 namespace vfi::cuda {
 
-template <class T, class F> const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
+template <class T, class F>
+const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
   vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
   return error_of(cudaGetLastError());
 }
 
-template <class T, class F> const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
+template <class T, class F>
+const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
   const cudaStream_t s = stream_of(stream);
   SepconvParams<T, F> p = params;
   for (p.selected = 0; p.selected < p.terms; ++p.selected) {

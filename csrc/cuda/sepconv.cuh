@@ -1,5 +1,5 @@
-// Kernels of sepconv: one thread an output (or gradient) pixel, plain loops over the taps. Nothing is scattered: the image
-// gradient is gathered, so all gradients are deterministic.
+// Kernels of sepconv: one thread an output (or gradient) pixel, plain loops over the taps. Nothing is
+// scattered: the image gradient is gathered, so all gradients are deterministic.
 #pragma once
 #include "../math/sepconv.h"
 #include "portable.cuh"

@@ -2,10 +2,12 @@
 
 namespace vfi::cuda {
 
-#define VFI_FORWARD(T, F) template const char* pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, void*);
+#define VFI_FORWARD(T, F) \
+  template const char* pair_forward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, void*);
 VFI_FOR_EACH_PAIR(VFI_FORWARD)
 
-#define VFI_BACKWARD(T, F) template const char* pair_backward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, void*);
+#define VFI_BACKWARD(T, F) \
+  template const char* pair_backward<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, void*);
 VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)
 
 }  // namespace vfi::cuda

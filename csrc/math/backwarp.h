@@ -7,7 +7,8 @@ namespace vfi {
 constexpr int kMaxImages = 8;  // images a launch; longer lists take several
 
 // One of the tensors. Its dtype is known at run time, so that tensors of different dtypes share a launch.
-template <class A> struct BackwarpImage {
+template <class A>
+struct BackwarpImage {
   View<const void> image;     // [n / repeat, channels, h, w]
   View<void> out;             // [n, channels, h, w]
   View<const void> grad_out;  // [n, channels, h, w]; backward only
@@ -16,7 +17,8 @@ template <class A> struct BackwarpImage {
   int dtype;  // Dtype
 };
 
-template <class F, class A> struct BackwarpParams {
+template <class F, class A>
+struct BackwarpParams {
   BackwarpImage<A> images[kMaxImages];
   View<const F> flow;  // [n, 2, h, w] dx, dy in pixels
   View<F> grad_flow;   // like flow; null where not wanted
@@ -26,12 +28,14 @@ template <class F, class A> struct BackwarpParams {
   int padding;  // Padding
 };
 
-template <class T, class V> VFI_FN View<T> typed(const View<V>& v) {
+template <class T, class V>
+VFI_FN View<T> typed(const View<V>& v) {
   return {static_cast<T*>(v.data), v.n, v.c, v.y, v.x};
 }
 
 // Calls f(T{}) with the image type that dtype names. Sums in float64 belong to float64 images only.
-template <class A, class Fn> VFI_FN void with_image_type(int dtype, const Fn& f) {
+template <class A, class Fn>
+VFI_FN void with_image_type(int dtype, const Fn& f) {
   if constexpr (sizeof(A) == sizeof(double)) {
     f(f64{});
   } else {
@@ -41,14 +45,17 @@ template <class A, class Fn> VFI_FN void with_image_type(int dtype, const Fn& f)
   }
 }
 
-template <class F, class A> struct Backwarp {
+template <class F, class A>
+struct Backwarp {
   using Sum = A;
   using Params = BackwarpParams<F, A>;
 
-  template <class V = A> static VFI_FN V x_at(const Params& p, i64 n, i64 y, i64 x) {
+  template <class V = A>
+  static VFI_FN V x_at(const Params& p, i64 n, i64 y, i64 x) {
     return Lanes<V>::position(x) + read<V>(p.flow, n, 0, y, x);
   }
-  template <class V = A> static VFI_FN V y_at(const Params& p, i64 n, i64 y, i64 x) {
+  template <class V = A>
+  static VFI_FN V y_at(const Params& p, i64 n, i64 y, i64 x) {
     return A(y) + read<V>(p.flow, n, 1, y, x);
   }
 };

@@ -1,5 +1,5 @@
-// Numbers as they are stored and as they are summed. Compiled by g++, nvcc and NVRTC, so it includes nothing of CUDA:
-// half types are bit patterns with their own conversions.
+// Numbers as they are stored and as they are summed. Compiled by g++, nvcc and NVRTC, so it includes nothing
+// of CUDA: half types are bit patterns with their own conversions.
 #pragma once
 
 #if defined(__CUDACC_RTC__)
@@ -20,16 +20,27 @@ namespace vfi {
 using i64 = long long;
 using u32 = unsigned int;
 
-struct f16 { unsigned short bits; };
-struct bf16 { unsigned short bits; };
+struct f16 {
+  unsigned short bits;
+};
+struct bf16 {
+  unsigned short bits;
+};
 using f32 = float;
 using f64 = double;
 using u8 = unsigned char;
 
 // The type of coordinates, weights and sums for images of type T.
-template <class T> struct sum_type { using type = float; };
-template <> struct sum_type<double> { using type = double; };
-template <class T> using sum_t = typename sum_type<T>::type;
+template <class T>
+struct sum_type {
+  using type = float;
+};
+template <>
+struct sum_type<double> {
+  using type = double;
+};
+template <class T>
+using sum_t = typename sum_type<T>::type;
 
 VFI_FN u32 bits_of(float f) {
 #if defined(__CUDA_ARCH__)
@@ -53,26 +64,33 @@ VFI_FN float float_of(u32 u) {
 
 #if !defined(__CUDACC_RTC__)  // a GPU has instructions for float16, and NVRTC no memcpy
 
-template <class To, class From> VFI_FN To same_bits(From from) {
+template <class To, class From>
+VFI_FN To same_bits(From from) {
   To to;
   memcpy(&to, &from, sizeof(to));
   return to;
 }
 
-// The float16 with the bits h as a float32, and back. V is float and U u32, or both are vectors (cpu/vector.h).
-template <class V, class U> VFI_FN V half_value(U h) {
+// The float16 with the bits h as a float32, and back. V is float and U u32, or both are vectors
+// (cpu/vector.h).
+template <class V, class U>
+VFI_FN V half_value(U h) {
   const U magnitude = (h & 0x7fffu) << 13;
-  // 2^112 moves the exponent from float16's bias to float32's; subnormals come out right because the product is exact.
+  // 2^112 moves the exponent from float16's bias to float32's; subnormals come out right because the product
+  // is exact.
   const U finite = same_bits<U>(same_bits<V>(magnitude) * 0x1p112f);
   const U special = magnitude | 0x7f800000u;  // Inf and NaN keep their payload
   return same_bits<V>((h & 0x8000u) << 16 | (magnitude >= 0x0f800000u ? special : finite));
 }
 
-template <class U, class V> VFI_FN U half_bits(V f) {
+template <class U, class V>
+VFI_FN U half_bits(V f) {
   const U sign = same_bits<U>(f) >> 16 & 0x8000u, magnitude = same_bits<U>(f) & 0x7fffffffu;
-  // Below 2^-14 the result is subnormal: adding 0.5, whose last place is 2^-24, rounds to nearest even for us.
+  // Below 2^-14 the result is subnormal: adding 0.5, whose last place is 2^-24, rounds to nearest even for
+  // us.
   const U subnormal = same_bits<U>(same_bits<V>(magnitude) + 0.5f) - 0x3f000000u;
-  const U normal = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - 0x38000000u) >> 13;  // may carry into Inf: right
+  const U normal =
+      (magnitude + 0xfffu + (magnitude >> 13 & 1u) - 0x38000000u) >> 13;  // may carry into Inf: right
   U h = magnitude < 0x38800000u ? subnormal : normal;
   h = magnitude >= 0x47800000u ? U{} + 0x7c00u : h;  // 65536 and above
   h = magnitude > 0x7f800000u ? U{} + 0x7e00u : h;
@@ -104,7 +122,8 @@ VFI_FN f16 to_f16(float f) {
 VFI_FN float to_float(bf16 b) { return float_of(u32(b.bits) << 16); }
 
 // The bfloat16 nearest to the float32 with the bits u.
-template <class U> VFI_FN U brain_bits(U u) {
+template <class U>
+VFI_FN U brain_bits(U u) {
   const U rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
   return (u & 0x7fffffffu) > 0x7f800000u ? U{} + 0x7fc0u : rounded;  // NaN must not round to Inf
 }
@@ -112,11 +131,26 @@ template <class U> VFI_FN U brain_bits(U u) {
 VFI_FN bf16 to_bf16(float f) { return {static_cast<unsigned short>(brain_bits(bits_of(f)))}; }
 
 // number<A>(stored): the stored value as a sum type.
-template <class A> VFI_FN A number(f32 v) { return A(v); }
-template <class A> VFI_FN A number(f64 v) { return A(v); }
-template <class A> VFI_FN A number(u8 v) { return A(v); }
-template <class A> VFI_FN A number(f16 v) { return A(to_float(v)); }
-template <class A> VFI_FN A number(bf16 v) { return A(to_float(v)); }
+template <class A>
+VFI_FN A number(f32 v) {
+  return A(v);
+}
+template <class A>
+VFI_FN A number(f64 v) {
+  return A(v);
+}
+template <class A>
+VFI_FN A number(u8 v) {
+  return A(v);
+}
+template <class A>
+VFI_FN A number(f16 v) {
+  return A(to_float(v));
+}
+template <class A>
+VFI_FN A number(bf16 v) {
+  return A(to_float(v));
+}
 
 VFI_FN float nearest_even(float v) { return rintf(v); }
 
@@ -128,30 +162,49 @@ VFI_FN void store(f16* p, float v) { *p = to_f16(v); }
 VFI_FN void store(bf16* p, float v) { *p = to_bf16(v); }
 VFI_FN void store(u8* p, float v) { *p = !(v > 0) ? u8(0) : v < 255 ? u8(nearest_even(v)) : u8(255); }
 
-// What arithmetic needs beyond operators, for one number. cpu/vector.h has the same for a vector of neighbouring pixels, so that
-// arithmetic is written once for both: V is a number or a vector, and choices are ?: and & instead of branches.
-template <class V> struct Lanes {
+// What arithmetic needs beyond operators, for one number. cpu/vector.h has the same for a vector of
+// neighbouring pixels, so that arithmetic is written once for both: V is a number or a vector, and choices
+// are ?: and & instead of branches.
+template <class V>
+struct Lanes {
   using Int = int;
   static VFI_FN V position(i64 x) { return V(x); }
-  template <class T> static VFI_FN V read(const T* p, i64) { return number<V>(*p); }  // the stride is that of a vector
+  template <class T>
+  static VFI_FN V read(const T* p, i64) {
+    return number<V>(*p);
+  }  // the stride is that of a vector
   static VFI_FN int truncated(V v) { return int(v); }
   static VFI_FN V real(int i) { return V(i); }
 };
 
-template <class V> VFI_FN V smaller(V a, V b) { return a < b ? a : b; }
-template <class V> VFI_FN V larger(V a, V b) { return a > b ? a : b; }
+template <class V>
+VFI_FN V smaller(V a, V b) {
+  return a < b ? a : b;
+}
+template <class V>
+VFI_FN V larger(V a, V b) {
+  return a > b ? a : b;
+}
 
 VFI_FN bool is_finite(float v) { return v - v == 0; }
 VFI_FN bool is_finite(double v) { return v - v == 0; }
 
-template <class A> VFI_FN A sigmoid(A v);
-template <> VFI_FN float sigmoid(float v) { return 1 / (1 + expf(-v)); }
-template <> VFI_FN double sigmoid(double v) { return 1 / (1 + exp(-v)); }
+template <class A>
+VFI_FN A sigmoid(A v);
+template <>
+VFI_FN float sigmoid(float v) {
+  return 1 / (1 + expf(-v));
+}
+template <>
+VFI_FN double sigmoid(double v) {
+  return 1 / (1 + exp(-v));
+}
 
 // A strided [N, C, H, W] tensor: data and element strides. Every layout is read in place through it.
-template <class T> struct View {
-  T* data;          // null where the tensor is absent
-  i64 n, c, y, x;   // strides in elements; 64 bits, so that tensors past 2^31 elements work
+template <class T>
+struct View {
+  T* data;         // null where the tensor is absent
+  i64 n, c, y, x;  // strides in elements; 64 bits, so that tensors past 2^31 elements work
 
   VFI_FN T* at(i64 in, i64 ic, i64 iy, i64 ix) const { return data + in * n + ic * c + iy * y + ix * x; }
 };

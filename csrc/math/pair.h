@@ -1,10 +1,12 @@
-// What warp_blend and voxel_flow share: two frames, each sampled at a position of its own, and a weighted sum.
+// What warp_blend and voxel_flow share: two frames, each sampled at a position of its own, and a weighted
+// sum.
 #pragma once
 #include "sample.h"
 
 namespace vfi {
 
-template <class T> struct FramePair {
+template <class T>
+struct FramePair {
   View<const T> frame0, frame1;             // [n / repeat, c, h, w]
   View<T> out;                              // [n, c, h, w]
   View<const T> grad_out;                   // [n, c, h, w]; backward only, like all below
@@ -16,12 +18,19 @@ template <class T> struct FramePair {
 
 // Where one output pixel (or a vector of neighbours) reads the two frames, and the factor of each sample:
 // out = gain[0] s[0] + gain[1] s[1].
-template <class V> struct PairLane { V x[2], y[2], gain[2]; };
+template <class V>
+struct PairLane {
+  V x[2], y[2], gain[2];
+};
 
 // Sums over the channels, for gradients: of grad * sample, and of grad * the sample's derivatives by x and y.
-template <class A> struct PairSums { A value[2], dx[2], dy[2]; };
+template <class A>
+struct PairSums {
+  A value[2], dx[2], dy[2];
+};
 
-template <class V, class F> VFI_FN V read(const View<const F>& view, i64 n, i64 c, i64 y, i64 x) {
+template <class V, class F>
+VFI_FN V read(const View<const F>& view, i64 n, i64 c, i64 y, i64 x) {
   return Lanes<V>::read(view.at(n, c, y, x), view.x);
 }
 

@@ -1,4 +1,5 @@
-// Bilinear sampling of one position: which four pixels, and with which weights. Pixel centres lie on integers.
+// Bilinear sampling of one position: which four pixels, and with which weights. Pixel centres lie on
+// integers.
 #pragma once
 #include "number.h"
 
@@ -6,16 +7,19 @@ namespace vfi {
 
 enum Padding : int { kBorder = 0, kZeros = 1 };
 
-// The two pixels that a coordinate lies between, along one axis. They are neighbours inside the image, also where the
-// position is outside: then one weight or both are 0. In an image of one pixel both are that pixel, and lo has all the weight.
-template <class V> struct Axis {
+// The two pixels that a coordinate lies between, along one axis. They are neighbours inside the image, also
+// where the position is outside: then one weight or both are 0. In an image of one pixel both are that pixel,
+// and lo has all the weight.
+template <class V>
+struct Axis {
   typename Lanes<V>::Int lo, hi;
   V weight_lo, weight_hi;
   V slope_lo, slope_hi;  // derivatives of the weights by the coordinate; 0 where the coordinate was clamped
 };
 
 // V is a number, or a vector of them.
-template <class V> VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
+template <class V>
+VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   using Int = typename Lanes<V>::Int;
   const V zero = {}, one = zero + 1;
   V c, moves;
@@ -38,23 +42,26 @@ template <class V> VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   // Tents, in the form that is exact between the two pixels: there d and 1 - d.
   axis.weight_lo = larger(smaller(one + d, one - d), zero);
   axis.weight_hi = larger(smaller(d, one + one - d), zero);
-  axis.slope_lo = (d >= zero - 1) & (d < zero) ? moves : (d >= zero) & (d < one) ? -moves : zero;
-  axis.slope_hi = (d >= zero) & (d < one) ? moves : (d >= one) & (d < one + one) ? -moves : zero;
+  axis.slope_lo = (d >= zero - 1) & (d < one) ? (d < zero ? moves : -moves) : zero;
+  axis.slope_hi = (d >= zero) & (d < one + one) ? (d < one ? moves : -moves) : zero;
   if (size == 1) axis.weight_hi = axis.slope_hi = zero;
   return axis;
 }
 
 // The four pixels of a position: top left, top right, bottom left, bottom right.
-template <class A> struct Taps {
+template <class A>
+struct Taps {
   i64 offset[4];  // elements from the start of the plane
   A weight[4];
   A dx[4], dy[4];  // derivatives of the weights by x and y
 };
 
 // x, y: position in pixels. h, w: size of the plane. stride_y, stride_x: of the plane, in elements.
-template <class A> VFI_FN Taps<A> taps_at(A x, A y, int h, int w, int padding, i64 stride_y, i64 stride_x) {
+template <class A>
+VFI_FN Taps<A> taps_at(A x, A y, int h, int w, int padding, i64 stride_y, i64 stride_x) {
   const Axis<A> ax = axis_at(x, w, padding), ay = axis_at(y, h, padding);
-  const i64 left = ax.lo * stride_x, right = ax.hi * stride_x, top = ay.lo * stride_y, bottom = ay.hi * stride_y;
+  const i64 left = ax.lo * stride_x, right = ax.hi * stride_x, top = ay.lo * stride_y,
+            bottom = ay.hi * stride_y;
   return {{top + left, top + right, bottom + left, bottom + right},
           {ay.weight_lo * ax.weight_lo, ay.weight_lo * ax.weight_hi, ay.weight_hi * ax.weight_lo,
            ay.weight_hi * ax.weight_hi},
@@ -64,23 +71,35 @@ template <class A> VFI_FN Taps<A> taps_at(A x, A y, int h, int w, int padding, i
            ay.slope_hi * ax.weight_hi}};
 }
 
-// weight * value, where a pixel of weight 0 adds nothing: an Inf beside the position must not turn it into NaN. Adding -0
-// leaves every number as it is, -0 included, so zero flow returns the image bit for bit.
-template <class A> VFI_FN A weighted(A weight, A value) { return weight == 0 ? A(-0.0) : weight * value; }
+// weight * value, where a pixel of weight 0 adds nothing: an Inf beside the position must not turn it into
+// NaN. Adding -0 leaves every number as it is, -0 included, so zero flow returns the image bit for bit.
+template <class A>
+VFI_FN A weighted(A weight, A value) {
+  return weight == 0 ? A(-0.0) : weight * value;
+}
 
-// The value of a pixel as gradients see it: by the same rule, what is not finite counts as 0 where the weight is 0.
-template <class A> VFI_FN A counted(A weight, A value) { return weight == 0 && !is_finite(value) ? A(0) : value; }
+// The value of a pixel as gradients see it: by the same rule, what is not finite counts as 0 where the weight
+// is 0.
+template <class A>
+VFI_FN A counted(A weight, A value) {
+  return weight == 0 && !is_finite(value) ? A(0) : value;
+}
 
-template <class A, class T> VFI_FN A sample(const T* plane, const Taps<A>& taps) {
+template <class A, class T>
+VFI_FN A sample(const T* plane, const Taps<A>& taps) {
   A sum = A(-0.0);
   for (int k = 0; k < 4; ++k) sum += weighted(taps.weight[k], number<A>(plane[taps.offset[k]]));
   return sum;
 }
 
 // A sample and its derivatives by the position.
-template <class A> struct Slope { A value, dx, dy; };
+template <class A>
+struct Slope {
+  A value, dx, dy;
+};
 
-template <class A, class T> VFI_FN Slope<A> sample_slope(const T* plane, const Taps<A>& taps) {
+template <class A, class T>
+VFI_FN Slope<A> sample_slope(const T* plane, const Taps<A>& taps) {
   Slope<A> s = {0, 0, 0};
   for (int k = 0; k < 4; ++k) {
     const A v = counted(taps.weight[k], number<A>(plane[taps.offset[k]]));

@@ -4,26 +4,32 @@
 
 namespace vfi {
 
-template <class T, class F> struct WarpBlendParams {
+template <class T, class F>
+struct WarpBlendParams {
   FramePair<T> pair;
-  View<const F> flow0, flow1;       // [n, 2, h, w] dx, dy in pixels
-  View<const F> mask;               // [n, 1, h, w]
-  View<F> grad_flow0, grad_flow1;   // like the flows; null where not wanted
-  View<F> grad_mask;                // like the mask; null where not wanted
-  const sum_t<T>* timestep;         // [n], or null for the blend without a timestep
-  sum_t<T>* grad_timestep;          // [n, h, w] contiguous, to be summed; null where not wanted
+  View<const F> flow0, flow1;      // [n, 2, h, w] dx, dy in pixels
+  View<const F> mask;              // [n, 1, h, w]
+  View<F> grad_flow0, grad_flow1;  // like the flows; null where not wanted
+  View<F> grad_mask;               // like the mask; null where not wanted
+  const sum_t<T>* timestep;        // [n], or null for the blend without a timestep
+  sum_t<T>* grad_timestep;         // [n, h, w] contiguous, to be summed; null where not wanted
   int mask_is_logits;
 };
 
-template <class T, class F> struct WarpBlend {
+template <class T, class F>
+struct WarpBlend {
   using Image = T;
   using A = sum_t<T>;
   using Params = WarpBlendParams<T, F>;
 
   // The parts of out = (a s0 + b s1) / den.
-  template <class V> struct Blend { V m, t, a, b, den; };
+  template <class V>
+  struct Blend {
+    V m, t, a, b, den;
+  };
 
-  template <class V> static VFI_FN Blend<V> blend_at(const Params& p, i64 n, i64 y, i64 x) {
+  template <class V>
+  static VFI_FN Blend<V> blend_at(const Params& p, i64 n, i64 y, i64 x) {
     const V zero = {}, one = zero + 1;
     V m = read<V>(p.mask, n, 0, y, x);
     if (p.mask_is_logits) m = sigmoid(m);
@@ -33,7 +39,8 @@ template <class T, class F> struct WarpBlend {
     return {m, t, den == zero ? one - t : a, den == zero ? t : b, den};
   }
 
-  template <class V = A> static VFI_FN PairLane<V> lane(const Params& p, i64 n, i64 y, i64 x) {
+  template <class V = A>
+  static VFI_FN PairLane<V> lane(const Params& p, i64 n, i64 y, i64 x) {
     const Blend<V> k = blend_at<V>(p, n, y, x);
     // Divided by, not multiplied with its inverse, which may overflow.
     const V den = k.den == V{} ? V{} + 1 : k.den;
@@ -47,7 +54,8 @@ template <class T, class F> struct WarpBlend {
     return p.grad_flow0.data || p.grad_flow1.data || p.grad_mask.data || p.grad_timestep;
   }
 
-  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<A>& lane, const PairSums<A>& s) {
+  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<A>& lane,
+                            const PairSums<A>& s) {
     if (p.grad_flow0.data) {
       store(p.grad_flow0.at(n, 0, y, x), lane.gain[0] * s.dx[0]);
       store(p.grad_flow0.at(n, 1, y, x), lane.gain[0] * s.dy[0]);

@@ -8,11 +8,13 @@ namespace vfi {
 
 namespace {
 
-struct BatchSizes { i64 n, h, w; };
+struct BatchSizes {
+  i64 n, h, w;
+};
 
 BatchSizes check(const std::vector<Tensor>& images, const Tensor& flow) {
-  STD_TORCH_CHECK(!images.empty() && images.size() <= kMaxImages, "vfi_kernels: backwarp takes 1 to ", kMaxImages,
-                  " images; got ", images.size());
+  STD_TORCH_CHECK(!images.empty() && images.size() <= kMaxImages, "vfi_kernels: backwarp takes 1 to ",
+                  kMaxImages, " images; got ", images.size());
   const Sizes f = sizes_of(flow);
   const i64 frames = sizes_of(images[0])[0];
   const bool in_double = images[0].scalar_type() == ScalarType::Double;
@@ -28,18 +30,24 @@ BatchSizes check(const std::vector<Tensor>& images, const Tensor& flow) {
 
 int dtype_of(const Tensor& t) {
   switch (t.scalar_type()) {
-    case ScalarType::Float: return kF32;
-    case ScalarType::Half: return kF16;
-    case ScalarType::BFloat16: return kBF16;
-    case ScalarType::Double: return kF64;
-    default: break;
+    case ScalarType::Float:
+      return kF32;
+    case ScalarType::Half:
+      return kF16;
+    case ScalarType::BFloat16:
+      return kBF16;
+    case ScalarType::Double:
+      return kF64;
+    default:
+      break;
   }
   STD_TORCH_CHECK(false, "vfi_kernels: backwarp takes floating images");
   return -1;
 }
 
 // Calls f(Type<F>, Type<A>) for the types of flow and sums.
-template <class Fn> void with_flow_types(ScalarType flow, ScalarType sums, const Fn& f) {
+template <class Fn>
+void with_flow_types(ScalarType flow, ScalarType sums, const Fn& f) {
   const bool in_double = sums == ScalarType::Double;
   if (flow == ScalarType::Float && !in_double) return f(Type<f32>{}, Type<f32>{});
   if (flow == ScalarType::Half && !in_double) return f(Type<f16>{}, Type<f32>{});
@@ -55,7 +63,8 @@ BackwarpParams<F, A> params_of(const std::vector<Tensor>& images, const Tensor& 
   BackwarpParams<F, A> p = {};
   for (size_t k = 0; k < images.size(); ++k) {
     const Tensor& image = images[k];
-    p.images[k].image = {image.const_data_ptr(), image.stride(0), image.stride(1), image.stride(2), image.stride(3)};
+    p.images[k].image = {image.const_data_ptr(), image.stride(0), image.stride(1), image.stride(2),
+                         image.stride(3)};
     p.images[k].channels = int_of(image.size(1));
     p.images[k].dtype = dtype_of(image);
   }
@@ -80,16 +89,18 @@ std::vector<Tensor> forward(const std::vector<Tensor>& images,  // each [N, C, H
     channels += image.size(1);
   }
   if (s.n == 0) return outs;
-  with_flow_types(flow.scalar_type(), sum_dtype(images[0].scalar_type()), [&](auto flow_type, auto sums_type) {
-    using F = typename decltype(flow_type)::type;
-    using A = typename decltype(sums_type)::type;
-    auto p = params_of<F, A>(images, flow, s, padding);
-    for (size_t k = 0; k < outs.size(); ++k) p.images[k].out = view<void>(outs[k]);
+  with_flow_types(
+      flow.scalar_type(), sum_dtype(images[0].scalar_type()), [&](auto flow_type, auto sums_type) {
+        using F = typename decltype(flow_type)::type;
+        using A = typename decltype(sums_type)::type;
+        auto p = params_of<F, A>(images, flow, s, padding);
+        for (size_t k = 0; k < outs.size(); ++k) p.images[k].out = view<void>(outs[k]);
 #ifdef VFI_WITH_CUDA
-    if (!flow.is_cpu()) return on_cuda(flow, [&](void* stream) { return cuda::backwarp_forward(p, stream); });
+        if (!flow.is_cpu())
+          return on_cuda(flow, [&](void* stream) { return cuda::backwarp_forward(p, stream); });
 #endif
-    on_cpu(s.n * s.h, s.w * channels / 3, [&](i64 begin, i64 end) { backwarp_forward(p, begin, end); });
-  });
+        on_cpu(s.n * s.h, s.w * channels / 3, [&](i64 begin, i64 end) { backwarp_forward(p, begin, end); });
+      });
   return outs;
 }
 
@@ -103,7 +114,8 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
   std::vector<std::optional<Tensor>> grad_images;
   for (size_t k = 0; k < images.size(); ++k) {
     check_like("grad", grads_out[k], {s.n, images[k].size(1), s.h, s.w}, flow);
-    STD_TORCH_CHECK(grads_out[k].scalar_type() == images[k].scalar_type(), "vfi_kernels: grad must have the image's dtype");
+    STD_TORCH_CHECK(grads_out[k].scalar_type() == images[k].scalar_type(),
+                    "vfi_kernels: grad must have the image's dtype");
     grad_images.push_back(grads.next(images[k], sums, zeroed));
   }
   const auto grad_flow = grads.next(flow, flow.scalar_type());
@@ -118,7 +130,8 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
     }
     p.grad_flow = view<F>(grad_flow);
 #ifdef VFI_WITH_CUDA
-    if (!flow.is_cpu()) return on_cuda(flow, [&](void* stream) { return cuda::backwarp_backward(p, stream); });
+    if (!flow.is_cpu())
+      return on_cuda(flow, [&](void* stream) { return cuda::backwarp_backward(p, stream); });
 #endif
     if (p.grad_flow.data)
       on_cpu(s.n * s.h, s.w, [&](i64 begin, i64 end) { backwarp_backward_flow(p, begin, end); });

@@ -28,6 +28,8 @@ std::string build_info() {
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) { m.impl("build_info", TORCH_BOX(&build_info)); }
+STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) {
+  m.impl("build_info", TORCH_BOX(&build_info));
+}
 
 }  // namespace vfi

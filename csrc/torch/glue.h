@@ -1,6 +1,6 @@
-// From torch tensors to kernel parameters, through the stable ABI only: one binary serves every torch >= 2.10, with CUDA or
-// without. Python has checked the arguments with clear messages; what is checked here again keeps a direct call of
-// torch.ops from reading out of bounds.
+// From torch tensors to kernel parameters, through the stable ABI only: one binary serves every torch
+// >= 2.10, with CUDA or without. Python has checked the arguments with clear messages; what is checked here
+// again keeps a direct call of torch.ops from reading out of bounds.
 #pragma once
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../math/sample.h"
+#include "../cpu/kernels.h"
 
 // In libtorch_cuda; null in a torch without CUDA, which never calls it.
 extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
@@ -41,9 +41,10 @@ inline int int_of(i64 size) {
 inline void check_like(const char* name, const Tensor& t, const Sizes& sizes, const Tensor& first) {
   STD_TORCH_CHECK(t.dim() == 4, "vfi_kernels: ", name, " must have 4 dimensions; got ", t.dim());
   for (int d = 0; d < 4; ++d)
-    STD_TORCH_CHECK(t.size(d) == sizes[d], "vfi_kernels: ", name, " must have size ", sizes[d], " in dimension ", d,
-                    "; got ", t.size(d));
-  STD_TORCH_CHECK(t.device() == first.device(), "vfi_kernels: ", name, " must be on the device of the first tensor");
+    STD_TORCH_CHECK(t.size(d) == sizes[d], "vfi_kernels: ", name, " must have size ", sizes[d],
+                    " in dimension ", d, "; got ", t.size(d));
+  STD_TORCH_CHECK(t.device() == first.device(), "vfi_kernels: ", name,
+                  " must be on the device of the first tensor");
 }
 
 // How many entries of a batch share one frame.
@@ -58,7 +59,8 @@ inline int padding_of(std::string_view padding) {
   return padding == "zeros" ? kZeros : kBorder;
 }
 
-template <class T> View<T> view(const Tensor& t) {
+template <class T>
+View<T> view(const Tensor& t) {
   T* data;
   if constexpr (std::is_const_v<T>)
     data = static_cast<T*>(t.const_data_ptr());
@@ -68,7 +70,10 @@ template <class T> View<T> view(const Tensor& t) {
 }
 
 // The view of a result, absent where the result was not asked for.
-template <class T> View<T> view(const std::optional<Tensor>& t) { return t ? view<T>(*t) : View<T>{}; }
+template <class T>
+View<T> view(const std::optional<Tensor>& t) {
+  return t ? view<T>(*t) : View<T>{};
+}
 
 // Whether results that follow t are channels_last: only if t is, and is not contiguous as well.
 inline bool follows_channels_last(const Tensor& t) {
@@ -92,7 +97,8 @@ inline Tensor empty(const Tensor& like, const Sizes& s, ScalarType dtype) {
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device));
   type = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle handle;
-  const std::array<int64_t, 4> sizes{s[0], s[1], s[2], s[3]}, steps{strides[0], strides[1], strides[2], strides[3]};
+  const std::array<int64_t, 4> sizes{s[0], s[1], s[2], s[3]},
+      steps{strides[0], strides[1], strides[2], strides[3]};
   STABLE_TORCH_ERROR_CODE_CHECK(
       aoti_torch_empty_strided(4, sizes.data(), steps.data(), type, device_type, device, &handle));
   return Tensor(handle);
@@ -105,7 +111,8 @@ class Gradients {
  public:
   explicit Gradients(int64_t needs) : needs_(needs) {}
 
-  // The gradient of the next input: like that input, or absent. `zeroed` for those that a CUDA kernel adds to.
+  // The gradient of the next input: like that input, or absent. `zeroed` for those that a CUDA kernel adds
+  // to.
   std::optional<Tensor> next(const Tensor& input, ScalarType dtype, bool zeroed = false) {
     return next(input, sizes_of(input), dtype, zeroed);
   }
@@ -125,13 +132,19 @@ class Gradients {
   std::vector<Tensor> results_;
 };
 
-template <class T> struct Type { using type = T; };
+template <class T>
+struct Type {
+  using type = T;
+};
 
 // The dtype of the sums for images of a dtype, as a tensor's.
-inline ScalarType sum_dtype(ScalarType image) { return image == ScalarType::Double ? ScalarType::Double : ScalarType::Float; }
+inline ScalarType sum_dtype(ScalarType image) {
+  return image == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
 
 // Calls f(Type<T>, Type<F>) for the image type and the type of flow, mask or taps.
-template <class Fn> void with_types(ScalarType image, ScalarType input, const Fn& f) {
+template <class Fn>
+void with_types(ScalarType image, ScalarType input, const Fn& f) {
   const auto pair = [&](ScalarType a, ScalarType b) { return image == a && input == b; };
   if (pair(ScalarType::Float, ScalarType::Float)) return f(Type<f32>{}, Type<f32>{});
   if (pair(ScalarType::Half, ScalarType::Float)) return f(Type<f16>{}, Type<f32>{});
@@ -144,15 +157,19 @@ template <class Fn> void with_types(ScalarType image, ScalarType input, const Fn
   STD_TORCH_CHECK(false, "vfi_kernels: these dtypes don't go together");
 }
 
-// Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls stay on one thread.
-template <class Body> void on_cpu(i64 units, i64 work, const Body& body) {
+// Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls
+// stay on one thread.
+template <class Body>
+void on_cpu(i64 units, i64 work, const Body& body) {
   constexpr i64 kPixelsAThread = 16384;
+  cpu_level();  // a wrong VFI_CPU is told here: what parallel_for throws loses its message
   const i64 grain = std::max<i64>(1, kPixelsAThread / std::max<i64>(1, work));
   torch::stable::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) { body(begin, end); });
 }
 
 // Launches on the device and the current stream of a tensor. launch(stream) returns null or an error message.
-template <class Launch> void on_cuda(const Tensor& t, const Launch& launch) {
+template <class Launch>
+void on_cuda(const Tensor& t, const Launch& launch) {
   STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "vfi_kernels: this torch has no CUDA");
   const torch::stable::accelerator::DeviceGuard guard(t.get_device_index());
   void* stream = nullptr;

@@ -8,9 +8,12 @@
 
 namespace vfi {
 
-struct PairSizes { i64 n, c, h, w; };
+struct PairSizes {
+  i64 n, c, h, w;
+};
 
-inline PairSizes check_pair(const Tensor& frame0, const Tensor& frame1, const Tensor& flow, i64 flow_channels) {
+inline PairSizes check_pair(const Tensor& frame0, const Tensor& frame1, const Tensor& flow,
+                            i64 flow_channels) {
   const Sizes s = sizes_of(frame0);
   check_like("frame1", frame1, s, frame0);
   STD_TORCH_CHECK(frame1.scalar_type() == frame0.scalar_type(), "vfi_kernels: frames must have one dtype");
@@ -21,7 +24,8 @@ inline PairSizes check_pair(const Tensor& frame0, const Tensor& frame1, const Te
 }
 
 template <class T>
-FramePair<T> frame_pair(const Tensor& frame0, const Tensor& frame1, const PairSizes& s, std::string_view padding) {
+FramePair<T> frame_pair(const Tensor& frame0, const Tensor& frame1, const PairSizes& s,
+                        std::string_view padding) {
   FramePair<T> pair = {};
   pair.frame0 = view<const T>(frame0);
   pair.frame1 = view<const T>(frame1);
@@ -34,16 +38,20 @@ FramePair<T> frame_pair(const Tensor& frame0, const Tensor& frame1, const PairSi
   return pair;
 }
 
-template <class Op> void run_forward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
+template <class Op>
+void run_forward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
 #ifdef VFI_WITH_CUDA
-  if (!frame0.is_cpu()) return on_cuda(frame0, [&](void* stream) { return cuda::pair_forward<Op>(p, stream); });
+  if (!frame0.is_cpu())
+    return on_cuda(frame0, [&](void* stream) { return cuda::pair_forward<Op>(p, stream); });
 #endif
   on_cpu(i64(p.pair.n) * p.pair.h, p.pair.w, [&](i64 begin, i64 end) { pair_forward<Op>(p, begin, end); });
 }
 
-template <class Op> void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
+template <class Op>
+void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
 #ifdef VFI_WITH_CUDA
-  if (!frame0.is_cpu()) return on_cuda(frame0, [&](void* stream) { return cuda::pair_backward<Op>(p, stream); });
+  if (!frame0.is_cpu())
+    return on_cuda(frame0, [&](void* stream) { return cuda::pair_backward<Op>(p, stream); });
 #endif
   const auto& q = p.pair;
   if (Op::wants_inputs(p))

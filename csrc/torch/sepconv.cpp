@@ -19,10 +19,12 @@ struct Inputs {
 
 // The size of the output.
 Sizes check(const Inputs& in, std::string_view padding) {
-  STD_TORCH_CHECK(padding == "valid" || padding == "replicate", "vfi_kernels: padding must be valid or replicate");
+  STD_TORCH_CHECK(padding == "valid" || padding == "replicate",
+                  "vfi_kernels: padding must be valid or replicate");
   const size_t terms = in.images.size();
-  STD_TORCH_CHECK(terms >= 1 && terms <= kMaxTerms && in.verticals.size() == terms && in.horizontals.size() == terms,
-                  "vfi_kernels: sepconv takes 1 to ", kMaxTerms, " images, each with its kernels");
+  STD_TORCH_CHECK(
+      terms >= 1 && terms <= kMaxTerms && in.verticals.size() == terms && in.horizontals.size() == terms,
+      "vfi_kernels: sepconv takes 1 to ", kMaxTerms, " images, each with its kernels");
   const Tensor& first = in.images[0];
   const Sizes taps = sizes_of(in.verticals[0]);
   const i64 n = taps[0], c = sizes_of(first)[1], h = taps[2], w = taps[3];
@@ -30,7 +32,8 @@ Sizes check(const Inputs& in, std::string_view padding) {
     const i64 kv = sizes_of(in.verticals[t])[1], kh = sizes_of(in.horizontals[t])[1];
     check_like("vertical", in.verticals[t], {n, kv, h, w}, first);
     check_like("horizontal", in.horizontals[t], {n, kh, h, w}, first);
-    check_like("image", in.images[t], {n, c, in.replicate ? h : h + kv - 1, in.replicate ? w : w + kh - 1}, first);
+    check_like("image", in.images[t], {n, c, in.replicate ? h : h + kv - 1, in.replicate ? w : w + kh - 1},
+               first);
     STD_TORCH_CHECK(kv >= 1 && kh >= 1, "vfi_kernels: sepconv needs at least one tap");
     STD_TORCH_CHECK(in.images[t].scalar_type() == first.scalar_type() &&
                         in.verticals[t].scalar_type() == in.verticals[0].scalar_type() &&
@@ -40,7 +43,8 @@ Sizes check(const Inputs& in, std::string_view padding) {
   return {n, c, h, w};
 }
 
-template <class T, class F> SepconvParams<T, F> params_of(const Inputs& in, const Sizes& out) {
+template <class T, class F>
+SepconvParams<T, F> params_of(const Inputs& in, const Sizes& out) {
   SepconvParams<T, F> p = {};
   p.terms = int(in.images.size());
   p.n = int_of(out[0]);
@@ -63,11 +67,13 @@ template <class T, class F> SepconvParams<T, F> params_of(const Inputs& in, cons
 }
 
 // Cost of an output pixel, in pixels of a warp.
-template <class T, class F> i64 cost(const SepconvParams<T, F>& p) {
+template <class T, class F>
+i64 cost(const SepconvParams<T, F>& p) {
   return 1 + i64(p.term[0].kv) * p.term[0].kh * p.c * p.terms / 16;
 }
 
-Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& horizontals, std::string_view padding) {
+Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& horizontals,
+               std::string_view padding) {
   const Inputs in = {images, verticals, horizontals, padding == "replicate"};
   const Sizes size = check(in, padding);
   const Tensor& first = images[0];
@@ -79,15 +85,16 @@ Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& h
     auto p = params_of<T, F>(in, size);
     p.out = view<T>(out);
 #ifdef VFI_WITH_CUDA
-    if (!first.is_cpu()) return on_cuda(first, [&](void* stream) { return cuda::sepconv_forward(p, stream); });
+    if (!first.is_cpu())
+      return on_cuda(first, [&](void* stream) { return cuda::sepconv_forward(p, stream); });
 #endif
     on_cpu(i64(p.n) * p.h, p.w * cost(p), [&](i64 begin, i64 end) { sepconv_forward(p, begin, end); });
   });
   return out;
 }
 
-Tensors backward(const Tensor& grad, const Tensors& images, const Tensors& verticals, const Tensors& horizontals,
-                 std::string_view padding, int64_t needs) {
+Tensors backward(const Tensor& grad, const Tensors& images, const Tensors& verticals,
+                 const Tensors& horizontals, std::string_view padding, int64_t needs) {
   const Inputs in = {images, verticals, horizontals, padding == "replicate"};
   const Sizes size = check(in, padding);
   const Tensor& first = images[0];
@@ -113,9 +120,11 @@ Tensors backward(const Tensor& grad, const Tensors& images, const Tensors& verti
         p.term[t].grad_horizontal = view<F>(wanted[3 * t + 2]);
       }
 #ifdef VFI_WITH_CUDA
-      if (!first.is_cpu()) return on_cuda(first, [&](void* stream) { return cuda::sepconv_backward(p, stream); });
+      if (!first.is_cpu())
+        return on_cuda(first, [&](void* stream) { return cuda::sepconv_backward(p, stream); });
 #endif
-      on_cpu(i64(p.n) * p.h, p.w * cost(p), [&](i64 begin, i64 end) { sepconv_backward_taps(p, begin, end); });
+      on_cpu(i64(p.n) * p.h, p.w * cost(p),
+             [&](i64 begin, i64 end) { sepconv_backward_taps(p, begin, end); });
       for (p.selected = 0; p.selected < p.terms; ++p.selected)
         if (p.term[p.selected].grad_image.data)
           on_cpu(i64(p.n) * p.c, p.w * cost(p) * p.h,

@@ -11,8 +11,8 @@ bool extrapolates(std::string_view mode) {
 }
 
 template <class T, class F>
-VoxelFlowParams<T, F> params_of(const Tensor& frame0, const Tensor& frame1, const Tensor& flow, const PairSizes& s,
-                                std::string_view mode, std::string_view padding) {
+VoxelFlowParams<T, F> params_of(const Tensor& frame0, const Tensor& frame1, const Tensor& flow,
+                                const PairSizes& s, std::string_view mode, std::string_view padding) {
   VoxelFlowParams<T, F> p = {};
   p.pair = frame_pair<T>(frame0, frame1, s, padding);
   p.flow = view<const F>(flow);
@@ -37,13 +37,16 @@ Tensor forward(const Tensor& frame0,  // [N, C, H, W]
   return out;
 }
 
-std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Tensor& frame1, const Tensor& flow,
-                             std::string_view mode, std::string_view padding, int64_t needs) {
+std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Tensor& frame1,
+                             const Tensor& flow, std::string_view mode, std::string_view padding,
+                             int64_t needs) {
   const PairSizes s = check_pair(frame0, frame1, flow, 3);
   check_like("grad", grad, {s.n, s.c, s.h, s.w}, frame0);
-  STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(), "vfi_kernels: grad must have the frames' dtype");
+  STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(),
+                  "vfi_kernels: grad must have the frames' dtype");
   const ScalarType sums = sum_dtype(frame0.scalar_type());
-  const bool zeroed = !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
+  const bool zeroed =
+      !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
   Gradients grads(needs);
   const auto grad_frame0 = grads.next(frame0, sums, zeroed), grad_frame1 = grads.next(frame1, sums, zeroed);
   const auto grad_flow = grads.next(flow, flow.scalar_type());

@@ -5,11 +5,11 @@ namespace vfi {
 namespace {
 
 struct Inputs {
-  const Tensor& frame0;  // [N, C, H, W]
-  const Tensor& frame1;  // [N, C, H, W]
-  const Tensor& flow0;   // [N * T, 2, H, W] dx, dy in pixels
-  const Tensor& flow1;   // [N * T, 2, H, W]
-  const Tensor& mask;    // [N * T, 1, H, W]
+  const Tensor& frame0;                   // [N, C, H, W]
+  const Tensor& frame1;                   // [N, C, H, W]
+  const Tensor& flow0;                    // [N * T, 2, H, W] dx, dy in pixels
+  const Tensor& flow1;                    // [N * T, 2, H, W]
+  const Tensor& mask;                     // [N * T, 1, H, W]
   const std::optional<Tensor>& timestep;  // [N * T] in the sums' dtype
 };
 
@@ -17,11 +17,13 @@ PairSizes check(const Inputs& in) {
   const PairSizes s = check_pair(in.frame0, in.frame1, in.flow0, 2);
   check_like("flow1", in.flow1, {s.n, 2, s.h, s.w}, in.frame0);
   check_like("mask", in.mask, {s.n, 1, s.h, s.w}, in.frame0);
-  STD_TORCH_CHECK(in.flow1.scalar_type() == in.flow0.scalar_type() && in.mask.scalar_type() == in.flow0.scalar_type(),
-                  "vfi_kernels: flows and mask must have one dtype");
+  STD_TORCH_CHECK(
+      in.flow1.scalar_type() == in.flow0.scalar_type() && in.mask.scalar_type() == in.flow0.scalar_type(),
+      "vfi_kernels: flows and mask must have one dtype");
   if (in.timestep) {
     const Tensor& t = *in.timestep;
-    STD_TORCH_CHECK(t.dim() == 1 && t.size(0) == s.n && t.is_contiguous() && t.device() == in.frame0.device() &&
+    STD_TORCH_CHECK(t.dim() == 1 && t.size(0) == s.n && t.is_contiguous() &&
+                        t.device() == in.frame0.device() &&
                         t.scalar_type() == sum_dtype(in.frame0.scalar_type()),
                     "vfi_kernels: timestep must be a contiguous [N] tensor in the dtype of the sums");
   }
@@ -29,7 +31,8 @@ PairSizes check(const Inputs& in) {
 }
 
 template <class T, class F>
-WarpBlendParams<T, F> params_of(const Inputs& in, const PairSizes& s, bool mask_is_logits, std::string_view padding) {
+WarpBlendParams<T, F> params_of(const Inputs& in, const PairSizes& s, bool mask_is_logits,
+                                std::string_view padding) {
   WarpBlendParams<T, F> p = {};
   p.pair = frame_pair<T>(in.frame0, in.frame1, s, padding);
   p.flow0 = view<const F>(in.flow0);
@@ -40,35 +43,41 @@ WarpBlendParams<T, F> params_of(const Inputs& in, const PairSizes& s, bool mask_
   return p;
 }
 
-Tensor forward(const Tensor& frame0, const Tensor& frame1, const Tensor& flow0, const Tensor& flow1, const Tensor& mask,
-               std::optional<Tensor> timestep, bool mask_is_logits, std::string_view padding) {
+Tensor forward(const Tensor& frame0, const Tensor& frame1, const Tensor& flow0, const Tensor& flow1,
+               const Tensor& mask, std::optional<Tensor> timestep, bool mask_is_logits,
+               std::string_view padding) {
   const Inputs in = {frame0, frame1, flow0, flow1, mask, timestep};
   const PairSizes s = check(in);
   Tensor out = empty(frame0, {s.n, s.c, s.h, s.w}, frame0.scalar_type());
   if (is_empty(out)) return out;
   with_types(frame0.scalar_type(), flow0.scalar_type(), [&](auto image, auto input) {
     using Op = WarpBlend<typename decltype(image)::type, typename decltype(input)::type>;
-    auto p = params_of<typename decltype(image)::type, typename decltype(input)::type>(in, s, mask_is_logits, padding);
+    auto p = params_of<typename decltype(image)::type, typename decltype(input)::type>(in, s, mask_is_logits,
+                                                                                       padding);
     p.pair.out = view<typename Op::Image>(out);
     run_forward<Op>(p, frame0);
   });
   return out;
 }
 
-std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Tensor& frame1, const Tensor& flow0,
-                             const Tensor& flow1, const Tensor& mask, std::optional<Tensor> timestep,
-                             bool mask_is_logits, std::string_view padding, int64_t needs) {
+std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Tensor& frame1,
+                             const Tensor& flow0, const Tensor& flow1, const Tensor& mask,
+                             std::optional<Tensor> timestep, bool mask_is_logits, std::string_view padding,
+                             int64_t needs) {
   const Inputs in = {frame0, frame1, flow0, flow1, mask, timestep};
   const PairSizes s = check(in);
   check_like("grad", grad, {s.n, s.c, s.h, s.w}, frame0);
-  STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(), "vfi_kernels: grad must have the frames' dtype");
+  STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(),
+                  "vfi_kernels: grad must have the frames' dtype");
   const ScalarType sums = sum_dtype(frame0.scalar_type()), input = flow0.scalar_type();
-  const bool zeroed = !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
+  const bool zeroed =
+      !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
   Gradients grads(needs);
   const auto grad_frame0 = grads.next(frame0, sums, zeroed), grad_frame1 = grads.next(frame1, sums, zeroed);
   const auto grad_flow0 = grads.next(flow0, input), grad_flow1 = grads.next(flow1, input);
   const auto grad_mask = grads.next(mask, input);
-  const Tensor scalar = torch::stable::new_empty(mask, {0}, std::make_optional(sums));  // contiguous, to be followed
+  const Tensor scalar =
+      torch::stable::new_empty(mask, {0}, std::make_optional(sums));  // contiguous, to be followed
   const auto grad_timestep = grads.next(scalar, {s.n, 1, s.h, s.w}, sums, false);
   if (is_empty(grad)) return grads.results();
   with_types(frame0.scalar_type(), input, [&](auto image_type, auto input_type) {

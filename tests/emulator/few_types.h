@@ -1,5 +1,5 @@
-// With CUEMU_FEW_TYPES a table holds one kernel for each kind of arithmetic instead of one for each pair of types: enough for the
-// sanitizers, whose builds are slow.
+// With CUEMU_FEW_TYPES a table holds one kernel for each kind of arithmetic instead of one for each pair of
+// types: enough for the sanitizers, whose builds are slow.
 #pragma once
 
 #ifdef CUEMU_FEW_TYPES

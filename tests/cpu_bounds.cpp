@@ -1,0 +1,114 @@
+// Calls the CPU warps of one instruction set (VFI_LEVEL) on buffers of exactly the right size, for
+// AddressSanitizer to watch (test_cpu_versions.py). Prints a sum.
+#include <cstdio>
+#include <random>
+
+#include "../csrc/cpu/kernels.h"
+
+// One pair of types for each way of loading: sanitized builds are slow.
+#undef VFI_FOR_EACH_PAIR
+#undef VFI_FOR_EACH_FLOAT_PAIR
+#undef VFI_FOR_EACH_BACKWARP
+#define VFI_FOR_EACH_FLOAT_PAIR(X) X(f32, f32) X(f16, f16)
+#define VFI_FOR_EACH_PAIR(X) VFI_FOR_EACH_FLOAT_PAIR(X) X(u8, f32)
+#define VFI_FOR_EACH_BACKWARP(X) X(f32, f32) X(f16, f32)
+
+#include "../csrc/cpu/backwarp.cpp"
+#undef VFI_INSTANTIATE
+#include "../csrc/cpu/warp.cpp"
+
+using namespace vfi;
+
+namespace {
+
+std::mt19937 random_bits(1);
+
+float uniform(float low, float high) { return std::uniform_real_distribution<float>(low, high)(random_bits); }
+
+template <class T>
+std::vector<T> numbers(i64 count, float low, float high) {
+  std::vector<T> v(count);
+  for (T& x : v) store(&x, uniform(low, high));
+  v.shrink_to_fit();
+  return v;
+}
+
+// Positions of every kind: side by side, two pieces, scattered, far outside, at the last pixel.
+template <class F>
+std::vector<F> flow(int kind, int channels, int h, int w) {
+  std::vector<F> v = numbers<F>(i64(channels) * h * w, kind == 0 ? 1.f : -30.f, kind == 0 ? 1.f : 30.f);
+  if (kind == 1)
+    for (i64 i = 0; i < i64(v.size()); ++i) store(&v[i], float(i % w) / 9 - 2);
+  if (kind == 2)
+    for (F& x : v) store(&x, 1e4f);
+  return v;
+}
+
+template <class T>
+View<T> view(T* data, bool interleaved, int c, int h, int w) {
+  if (interleaved) return {data, i64(c) * h * w, 1, i64(w) * c, c};
+  return {data, i64(c) * h * w, i64(h) * w, w, 1};
+}
+
+template <class T, class F>
+double check(int kind, bool interleaved, int c, int h, int w, int padding) {
+  const auto a = numbers<T>(i64(c) * h * w, 0, 200), b = numbers<T>(i64(c) * h * w, 0, 200);
+  const auto flow0 = flow<F>(kind, 3, h, w), flow1 = flow<F>(kind, 2, h, w), mask = flow<F>(1, 1, h, w);
+  std::vector<T> out(i64(c) * h * w);
+  double sum = 0;
+  const auto add = [&] {
+    for (const T& x : out) sum += number<sum_t<T>>(x);
+  };
+  FramePair<T> pair = {};
+  pair.frame0 = view(a.data(), interleaved, c, h, w);
+  pair.frame1 = view(b.data(), interleaved, c, h, w);
+  pair.out = view(out.data(), interleaved, c, h, w);
+  pair.n = pair.repeat = 1;
+  pair.c = c;
+  pair.h = h;
+  pair.w = w;
+  pair.padding = padding;
+  WarpBlendParams<T, F> blend = {};
+  blend.pair = pair;
+  blend.flow0 = view(flow0.data(), false, 2, h, w);
+  blend.flow1 = view(flow1.data(), false, 2, h, w);
+  blend.mask = view(mask.data(), false, 1, h, w);
+  VFI_VERSION::pair_forward<WarpBlend<T, F>>(blend, 0, h);
+  add();
+  VoxelFlowParams<T, F> voxels = {};
+  voxels.pair = pair;
+  voxels.flow = view(flow0.data(), false, 3, h, w);
+  VFI_VERSION::pair_forward<VoxelFlow<T, F>>(voxels, 0, h);
+  add();
+  if constexpr (!std::is_same_v<T, u8>) {
+    BackwarpParams<F, float> warp = {};
+    warp.images[0].image = {a.data(), pair.frame0.n, pair.frame0.c, pair.frame0.y, pair.frame0.x};
+    warp.images[0].out = {out.data(), pair.out.n, pair.out.c, pair.out.y, pair.out.x};
+    warp.images[0].channels = c;
+    warp.images[0].dtype = std::is_same_v<T, f32> ? kF32 : kF16;
+    warp.flow = view(flow1.data(), false, 2, h, w);
+    warp.count = warp.n = warp.repeat = 1;
+    warp.h = h;
+    warp.w = w;
+    warp.padding = padding;
+    VFI_VERSION::backwarp_forward(warp, 0, h);
+    add();
+  }
+  return sum;
+}
+
+}  // namespace
+
+int main() {
+  double sum = 0;
+  for (int kind = 0; kind < 4; ++kind)
+    for (int c : {1, 3, 4})
+      for (int h : {1, 2, 9})
+        for (int w : {1, 8, 16, 17, 40})
+          for (int padding : {kBorder, kZeros})
+            for (bool interleaved : {false, true}) {
+#define VFI_CHECK(T, F) sum += check<T, F>(kind, interleaved, c, h, w, padding);
+              VFI_FOR_EACH_PAIR(VFI_CHECK)
+            }
+  std::printf("%g\n", sum);
+}

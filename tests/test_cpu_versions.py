@@ -1,0 +1,214 @@
+"""The instruction sets that the CPU kernels are compiled for give the same results, to the last bits that FMA allows."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import vfi_kernels
+from tests import oracle, samples
+from tests.samples import BRAIN, BYTE, DOUBLE, FLOAT, HALF
+
+ROOT = Path(__file__).parent.parent
+LEVELS = ("base", "v3", "v4")
+HEIGHT, WIDTH = 21, 53  # wider than the widest vector, and a multiple of none
+INF, NAN = float("inf"), float("nan")
+
+# Runs in a process of its own, since the instruction set is chosen once: calls a function for each case of a file.
+CHILD = """
+import sys, torch
+import vfi_kernels
+cases = torch.load(sys.argv[1])
+torch.save([getattr(torch.ops.vfi_kernels, name)(*inputs) for name, inputs in cases], sys.argv[2])
+"""
+
+
+def run(level: str, *arguments: str, code: str = CHILD) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "VFI_CPU": level, "PYTHONPATH": str(Path(vfi_kernels.__file__).parents[1])}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
+def flows(kind: str, dtype: torch.dtype) -> Tensor:
+    y, x = torch.meshgrid(torch.arange(HEIGHT) / 7.0, torch.arange(WIDTH) / 9.0, indexing="ij")
+    flow = torch.stack([2.5 * torch.sin(x + y), 1.5 * torch.cos(x - y)])
+    if kind == "constant":
+        flow = torch.tensor([1.25, -0.5]).view(2, 1, 1).expand(2, HEIGHT, WIDTH)
+    if kind == "rough":
+        flow = 20 * torch.randn(2, HEIGHT, WIDTH)
+    if kind == "wild":
+        flow = flow.clone()
+        flow.view(-1)[::7] = torch.tensor([NAN, INF, -INF, 1e30, -1e30]).repeat(64)[
+            : flow.view(-1)[::7].numel()
+        ]
+    return torch.stack([flow, flow.flip(1)]).to(dtype)
+
+
+def images(kind: str, channels: int, dtype: torch.dtype) -> Tensor:
+    image = samples.image(2, channels, HEIGHT, WIDTH, dtype=dtype)
+    if kind == "special" and dtype != BYTE:
+        image.view(-1)[::11] = (
+            torch.tensor([NAN, INF, -INF, -0.0]).repeat(1000)[: image.view(-1)[::11].numel()].to(dtype)
+        )
+        image[:, :, 5:9] = -0.0
+    return image
+
+
+def cases() -> list[tuple[str, list]]:
+    torch.manual_seed(0)
+    still = torch.zeros(2, 2, HEIGHT, WIDTH)
+    found = [
+        ("backwarp", [[images("special", channels, dtype).contiguous(memory_format=layout)], still, padding])
+        for dtype in (FLOAT, HALF, BRAIN)
+        for channels, layout in [
+            (3, torch.contiguous_format),
+            (3, torch.channels_last),
+            (4, torch.contiguous_format),
+        ]
+        for padding in ("border", "zeros")
+    ]
+    for dtypes in [
+        (FLOAT, FLOAT),
+        (HALF, FLOAT),
+        (HALF, HALF),
+        (BRAIN, BRAIN),
+        (BYTE, FLOAT),
+        (DOUBLE, FLOAT),
+    ]:
+        for kind in ("constant", "smooth", "rough", "wild"):
+            for channels, layout in [
+                (1, torch.contiguous_format),
+                (3, torch.channels_last),
+                (5, torch.contiguous_format),
+            ]:
+                padding = "zeros" if channels == 5 or kind == "wild" else "border"
+                content = "special" if kind in ("constant", "wild") else "plain"
+                pair = [
+                    images(content, channels, dtypes[0]).contiguous(memory_format=layout) for _ in range(2)
+                ]
+                flow = flows(kind, dtypes[1])
+                mask = samples.mask(2, HEIGHT, WIDTH, dtype=dtypes[1])
+                time = (
+                    None
+                    if channels == 1
+                    else torch.tensor([0.25, 0.5], dtype=DOUBLE if dtypes[0] == DOUBLE else FLOAT)
+                )
+                found.append(("warp_blend", [*pair, flow, flow.flip(0), mask, time, channels == 5, padding]))
+                found.append(("voxel_flow", [*pair, torch.cat([flow, mask], 1), "interpolate", padding]))
+                if dtypes[0] != BYTE:
+                    found.append(("backwarp", [pair, flow, padding]))
+    return found
+
+
+def pairs_of(got: Tensor | list[Tensor], expected: Tensor | list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    if isinstance(got, Tensor):
+        return [(got, expected)]
+    return list(zip(got, expected, strict=True))
+
+
+def assert_same(got: Tensor, expected: Tensor) -> None:
+    assert got.dtype == expected.dtype
+    assert got.stride() == expected.stride()
+    if got.dtype == BYTE:
+        assert (got.int() - expected.int()).abs().max() <= 1
+        return
+    rtol = 1.01 * oracle.EPS[got.dtype]
+    torch.testing.assert_close(got, expected, equal_nan=True, atol=2e-6, rtol=rtol)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("versions") / "cases.pt"
+    torch.save(cases(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(table: Path) -> dict[str, list]:
+    """What each instruction set that this processor has makes of the table."""
+    found = {}
+    for level in LEVELS:
+        child = run(level, str(table), str(table.with_name(level + ".pt")))
+        if "this processor has no" in child.stderr:
+            continue
+        assert child.returncode == 0, child.stderr
+        found[level] = torch.load(table.with_name(level + ".pt"))
+    return found
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_levels_agree(table: Path, results: dict[str, list], level: str):
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
+    for (name, _), got, expected in zip(torch.load(table), results[level], results["base"], strict=True):
+        for a, b in pairs_of(got, expected):
+            try:
+                assert_same(a, b)
+            except AssertionError as error:
+                raise AssertionError(f"{name} {a.dtype} {tuple(a.shape)}: {error}") from None
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_levels_match_reference(table: Path, results: dict[str, list], level: str):
+    """With the exactness that the contract asks for: NaN, Inf and signs of zero included."""
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
+    for (name, inputs), got in zip(torch.load(table), results[level], strict=True):
+        for a, b in pairs_of(got, getattr(vfi_kernels.reference, name)(*inputs)):
+            atol, rtol = (1, 0) if a.dtype == BYTE else (2e-4, 2e-4 + 2 * oracle.EPS[a.dtype])
+            close = torch.isclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
+            # Beside an Inf or NaN, a position that rounds over the edge of a pixel makes all the difference.
+            assert close.double().mean() > 0.999, (name, a.dtype, tuple(a.shape))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_zero_flow_is_the_identity(table: Path, results: dict[str, list], level: str):
+    """Bit for bit, beside Inf and NaN too; of a NaN only that it is one."""
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
+    for (name, inputs), got in zip(torch.load(table), results[level], strict=True):
+        if name != "backwarp" or inputs[1].count_nonzero():
+            continue
+        [image], [result] = inputs[0], got
+        bits = torch.int32 if image.dtype == FLOAT else torch.int16
+        assert torch.equal(image.isnan(), result.isnan())
+        assert torch.equal(
+            torch.where(image.isnan(), 0, image.view(bits)), torch.where(image.isnan(), 0, result.view(bits))
+        )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")
+@pytest.mark.parametrize("level", [3, 4])
+def test_nothing_is_read_out_of_bounds(results: dict[str, list], level: int, tmp_path: Path):
+    if f"v{level}" not in results:
+        pytest.skip(f"this processor has no v{level}")
+    flags = [
+        "-std=c++17",
+        "-ffp-contract=off",
+        "-g1",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+    ]
+    build = [
+        "g++",
+        f"-DVFI_LEVEL={level}",
+        *flags,
+        str(ROOT / "tests/cpu_bounds.cpp"),
+        "-o",
+        str(tmp_path / "bounds"),
+    ]
+    built = subprocess.run(build, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    child = subprocess.run([tmp_path / "bounds"], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+
+
+def test_an_unknown_level_is_an_error(table: Path):
+    child = run("v5", str(table), "nowhere")
+    assert child.returncode != 0
+    assert "VFI_CPU must be base, v3 or v4; got v5" in child.stderr
