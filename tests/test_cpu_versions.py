@@ -1,4 +1,4 @@
-"""The CPU kernels of all instruction sets give the same results, to the last bits that FMA allows."""
+"""The instruction sets of the CPU kernels give the same results, to the last bits that FMA allows."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ LEVELS = ("base", "v3", "v4")
 HEIGHT, WIDTH = 21, 53  # wider than the widest vector, and a multiple of none
 INF, NAN = float("inf"), float("nan")
 
-# Runs in a process of its own, since the instruction set is chosen once: calls each case of a file.
+# Runs in a process of its own, since the instruction set is chosen once: calls an operator for each case.
 CHILD = """
 import sys, torch
 import vfi_kernels

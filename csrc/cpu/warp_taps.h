@@ -23,12 +23,12 @@ struct Source {
 };
 
 struct Spots {
-  Reals
-      weight[4];  // of the taps top left, top right, bottom left, bottom right, times the gain of the sample
-  Ints base;      // where the top left taps are
-  int runs;  // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i (times
-             // `pixel`). 0: scattered
-  int first, second;
+  // Of the taps top left, top right, bottom left, bottom right, times the gain of the sample.
+  Reals weight[4];
+  // Where the top left taps are.
+  Ints base;
+  // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i. 0: scattered.
+  int runs, first, second;
   Ints in_first;
 };
 
@@ -70,10 +70,11 @@ VFI_FN void load_pairs(const float* row, const int* base, Reals& left, Reals& ri
     return two;
   };
   // In an order that sorts left from right within 16 bytes, which is what a shuffle can do at once.
-  const auto a = same_bits<Reals>(
-      build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2); }));
-  const auto b = same_bits<Reals>(
-      build<Pairs>([&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2 + 2); }));
+  const auto pairs = [&](int first) __attribute__((always_inline)) {
+    const auto at = [&](int i) __attribute__((always_inline)) { return pair(i / 2 * 4 + i % 2 + first); };
+    return same_bits<Reals>(build<Pairs>(at));
+  };
+  const Reals a = pairs(0), b = pairs(2);
   const auto from = [](int i) { return i / 4 * 4 + i % 2 * 2 + (i % 4 < 2 ? 0 : kPixels); };
   left = shuffled(a, b, build<Ints>(from));
   right = shuffled(a, b, build<Ints>([&](int i) { return from(i) + 1; }));
