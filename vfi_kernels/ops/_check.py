@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+IMAGES = (*FLOATS, torch.uint8)
+# Asked once: Dynamo of torch 2.10 does not trace the question.
+AUTOCASTING = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
 
 
 def names(dtypes: Sequence[torch.dtype]) -> str:
@@ -41,11 +44,12 @@ def flag(op: str, name: str, value: object) -> None:
 
 def image(op: str, name: str, tensor: Tensor, *, byte: bool) -> None:
     """An image batch [N, C, H, W] in a floating dtype, or in uint8 where `byte` says so."""
-    if tensor.dim() != 4:
+    size = tensor.shape
+    if len(size) != 4:
         raise ValueError(f"{op}: {name} must be [N, C, H, W]; got {shape(tensor)}")
-    if tensor.shape[1] < 1 or tensor.shape[2] < 1 or tensor.shape[3] < 1:
+    if size[1] < 1 or size[2] < 1 or size[3] < 1:
         raise ValueError(f"{op}: {name} must be [N, C, H, W] with C, H, W >= 1; got {shape(tensor)}")
-    allowed = (*FLOATS, torch.uint8) if byte else FLOATS
+    allowed = IMAGES if byte else FLOATS
     if tensor.dtype not in allowed:
         raise TypeError(f"{op}: {name} must be {names(allowed)}; got {names([tensor.dtype])}")
 
@@ -80,28 +84,23 @@ def device(op: str, name: str, tensor: Tensor, other_name: str, other: Tensor) -
 
 def companion_dtype(op: str, name: str, tensor: Tensor, image_name: str, image: Tensor) -> None:
     """Flow, mask and taps come in the image's dtype or in float32."""
-    allowed = (
-        (torch.float32,) if image.dtype in (torch.uint8, torch.float32) else (image.dtype, torch.float32)
-    )
-    if tensor.dtype not in allowed:
+    dtype = tensor.dtype
+    if dtype != torch.float32 and (dtype != image.dtype or dtype == torch.uint8):
+        allowed = dict.fromkeys((torch.float32 if image.dtype == torch.uint8 else image.dtype, torch.float32))
         raise TypeError(
-            f"{op}: {name} must be {names(allowed)} with {image_name} in {names([image.dtype])}; "
-            f"got {names([tensor.dtype])}"
+            f"{op}: {name} must be {names(list(allowed))} with {image_name} in {names([image.dtype])}; "
+            f"got {names([dtype])}"
         )
 
 
 def field(op: str, name: str, tensor: Tensor, channels: int, image_name: str, image: Tensor) -> None:
     """A flow or mask [N, channels, H, W] of an image batch [F, C, H, W], N a multiple of F."""
     frames, _, height, width = image.shape
-    if (
-        tensor.dim() != 4
-        or tensor.shape[1] != channels
-        or tensor.shape[2] != height
-        or tensor.shape[3] != width
-    ):
+    size = tensor.shape
+    if len(size) != 4 or size[1] != channels or size[2] != height or size[3] != width:
         expected = f"[N, {channels}, {height}, {width}]"
         raise ValueError(f"{op}: {name} must be {expected} like {image_name}; got {shape(tensor)}")
-    entries = tensor.shape[0]
+    entries = size[0]
     if entries != frames and (frames == 0 or entries % frames != 0):
         raise ValueError(
             f"{op}: {name} must have a batch of {frames} like {image_name}, or a multiple of it; "
@@ -118,11 +117,6 @@ def same_batch(op: str, name: str, tensor: Tensor, other_name: str, other: Tenso
         )
 
 
-@torch.compiler.assume_constant_result  # Dynamo of torch 2.10 does not trace it
-def _knows_autocast(device_type: str) -> bool:
-    return torch.amp.is_autocast_available(device_type)
-
-
 def promote(images: list[Tensor], companions: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Under autocast, float32 in place of dtypes that do not go together; otherwise everything as it is.
 
@@ -130,7 +124,7 @@ def promote(images: list[Tensor], companions: list[Tensor]) -> tuple[list[Tensor
     half-precision images are summed in float32. float64, which autocast leaves alone, is not narrowed.
     """
     device_type = images[0].device.type
-    if not (_knows_autocast(device_type) and torch.is_autocast_enabled(device_type)):
+    if device_type not in AUTOCASTING or not torch.is_autocast_enabled(device_type):
         return images, companions
     if any(i.dtype != images[0].dtype for i in images) and all(i.is_floating_point() for i in images):
         wide = torch.float64 if any(i.dtype == torch.float64 for i in images) else torch.float32
@@ -146,7 +140,7 @@ def cast(result: Tensor, dtype: torch.dtype) -> Tensor:
 
 def unify(companions: list[Tensor]) -> list[Tensor]:
     """Companions of one image, each allowed beside it, in one common dtype: the operators take one."""
-    if all(c.dtype == companions[0].dtype for c in companions):
+    if len({c.dtype for c in companions}) == 1:
         return companions
     wide = torch.float64 if any(c.dtype == torch.float64 for c in companions) else torch.float32
     return [c.to(wide) for c in companions]

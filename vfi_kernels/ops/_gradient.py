@@ -139,13 +139,18 @@ def _register(name: str, save: Callable[..., None], backward: Callable[..., list
             raise RuntimeError(
                 f"{name}: gradients must be reverse-mode; got forward-mode, which is not implemented"
             )
-        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+        if not differentiates(args):
             return below(keyset, args)
         leaves, spec = pytree.tree_flatten(list(args))
         result = Function.apply(keyset, spec, *leaves)
         return list(result) if isinstance(result, tuple) else result
 
     LIBRARY.impl(name, kernel, "Autograd", with_keyset=True)
+
+
+def differentiates(args: Sequence[Any]) -> bool:
+    """Whether somebody may ask for a derivative of an operator called with these inputs."""
+    return forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args))
 
 
 def _has_tangent(args: Sequence[Any]) -> bool:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..backends import has_kernel
 from ..reference.backwarp import frame_gradients
 from ..reference.numbers import sum_dtype
 from . import _check
+from ._call import call
 from ._gradient import Gradient, differentiable
 from ._register import define, empty_gradients, empty_image
 
@@ -105,8 +104,7 @@ def check(op: str, images: list[Tensor], flow: Tensor, padding: str) -> None:
 
 
 def _run(images: list[Tensor], flow: Tensor, padding: str) -> list[Tensor]:
-    compiled = has_kernel(flow.device.type)
-    return (torch.ops.vfi_kernels.backwarp if compiled else reference.backwarp)(images, flow, padding)
+    return call("backwarp", flow.device, images, flow, padding)
 
 
 def _fake(images: list[Tensor], flow: Tensor, padding: str) -> list[Tensor]:

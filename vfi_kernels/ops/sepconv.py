@@ -2,13 +2,11 @@
 frames.
 """
 
-import torch
 from torch import Tensor
 
-from .. import reference
-from ..backends import has_kernel
 from ..reference.numbers import sum_dtype
 from . import _check
+from ._call import call
 from ._gradient import Gradient, differentiable
 from ._register import define, empty_gradients, empty_image
 
@@ -159,9 +157,7 @@ def _check_second(
 
 
 def _run(images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor], padding: str) -> Tensor:
-    compiled = has_kernel(images[0].device.type)
-    operator = torch.ops.vfi_kernels.sepconv if compiled else reference.sepconv
-    return operator(images, verticals, horizontals, padding)
+    return call("sepconv", images[0].device, images, verticals, horizontals, padding)
 
 
 def _operation(images: list[Tensor]) -> str:

@@ -1,13 +1,11 @@
 """Trilinear sampling of the two-frame volume: the last step of Deep Voxel Flow."""
 
-import torch
 from torch import Tensor
 
-from .. import reference
-from ..backends import has_kernel
 from ..reference.numbers import sum_dtype
 from ..reference.voxel_flow import frame_gradients
 from . import _check
+from ._call import call
 from ._gradient import Gradient, differentiable
 from ._register import define, empty_gradients, empty_image
 from .backwarp import PADDINGS
@@ -54,9 +52,7 @@ def voxel_flow(
     dtype = frame0.dtype
     (frame0, frame1), [flow] = _check.promote([frame0, frame1], [flow])
     check(frame0, frame1, flow, mode, padding)
-    compiled = has_kernel(frame0.device.type)
-    operator = torch.ops.vfi_kernels.voxel_flow if compiled else reference.voxel_flow
-    return _check.cast(operator(frame0, frame1, flow, mode, padding), dtype)
+    return _check.cast(call("voxel_flow", frame0.device, frame0, frame1, flow, mode, padding), dtype)
 
 
 def check(frame0: Tensor, frame1: Tensor, flow: Tensor, mode: str, padding: str) -> None:

@@ -5,11 +5,10 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..backends import has_kernel
 from ..reference.numbers import sum_dtype
 from ..reference.warp_blend import frame_gradients
 from . import _check
+from ._call import call
 from ._gradient import Gradient, differentiable
 from ._register import define, empty_gradients, empty_image
 from .backwarp import PADDINGS
@@ -69,19 +68,9 @@ def warp_blend(
     (frame0, frame1), (flow0, flow1, mask) = _check.promote([frame0, frame1], [flow0, flow1, mask])
     check(frame0, frame1, flow0, flow1, mask, timestep, mask_is_logits, padding)
     flow0, flow1, mask = _check.unify([flow0, flow1, mask])
-    inputs = (
-        frame0,
-        frame1,
-        flow0,
-        flow1,
-        mask,
-        _per_entry(timestep, frame0, flow0),
-        mask_is_logits,
-        padding,
-    )
-    compiled = has_kernel(frame0.device.type)
-    operator = torch.ops.vfi_kernels.warp_blend if compiled else reference.warp_blend
-    return _check.cast(operator(*inputs), dtype)
+    timesteps = _per_entry(timestep, frame0, flow0)
+    inputs = (frame0, frame1, flow0, flow1, mask, timesteps, mask_is_logits, padding)
+    return _check.cast(call("warp_blend", frame0.device, *inputs), dtype)
 
 
 def check(
@@ -131,7 +120,7 @@ def _per_entry(timestep: float | Tensor | None, frame0: Tensor, flow0: Tensor) -
     if isinstance(timestep, Tensor):
         return timestep.to(dtype).expand(entries).contiguous()
     # A product and not torch.full: torch.compile keeps a float as a variable only where arithmetic takes it.
-    return torch.ones(entries, dtype=dtype, device=flow0.device) * float(timestep)
+    return torch.ones(entries, dtype=dtype, device=flow0.device).mul_(timestep)
 
 
 def _fake(
