@@ -77,11 +77,14 @@ class Maker:
         ]
         flow = torch.stack(waves)[None]
         flow = flow + 0.05 * torch.randn(flow.shape, generator=self.generator, device=self.device)
-        base = flow.floor()
-        return base + (flow - base).clamp(INTEGER_GAP, 1 - INTEGER_GAP)
+        return _off_integers(flow)
 
     def flow(self) -> Tensor:  # [1, 2, H, W] float32
         return self.laid_out(self.motion())
+
+    def rough_flow(self) -> Tensor:
+        """[1, 2, H, W] float32: white noise of 10 px, where no two pixels read neighbours."""
+        return self.laid_out(_off_integers(20 * self.uniform(2, self.height, self.width) - 10))
 
     def voxel_flow(self) -> Tensor:  # [1, 3, H, W] float32, dt inside (0, 1)
         return self.laid_out(torch.cat([self.motion(), self.fraction()], 1))
@@ -98,8 +101,17 @@ class Maker:
         return tensor.contiguous(memory_format=self.layout)
 
 
+def _off_integers(flow: Tensor) -> Tensor:
+    base = flow.floor()
+    return base + (flow - base).clamp(INTEGER_GAP, 1 - INTEGER_GAP)
+
+
 def _backwarp_inputs(make: Maker) -> dict[str, Tensor]:
     return {"image": make.image(), "flow": make.flow()}
+
+
+def _rough_inputs(make: Maker) -> dict[str, Tensor]:
+    return {"image": make.image(), "flow": make.rough_flow()}
 
 
 def _backwarp_multi_inputs(make: Maker) -> dict[str, Tensor]:
@@ -217,6 +229,8 @@ class Operation:
 BLEND_FRAMES = ("frame0", "frame1")
 OPERATIONS = [
     Operation("backwarp", "", _backwarp_inputs, vfi_kernels.backwarp, chains.backwarp,
+              _backwarp_flops(CHANNELS), ("image",)),
+    Operation("backwarp", "white noise", _rough_inputs, vfi_kernels.backwarp, chains.backwarp,
               _backwarp_flops(CHANNELS), ("image",)),
     # The position is shared: once for all channels.
     Operation("backwarp_multi", "", _backwarp_multi_inputs, _backwarp_multi, chains.backwarp_multi,
