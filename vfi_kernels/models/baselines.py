@@ -13,13 +13,13 @@ __all__ = ["Blend", "Repeat"]
 class Blend(Interpolator):
     """The two frames faded into each other: (1 - t) frame0 + t frame1."""
 
-    def interpolate_many(self, frame0: Tensor, frame1: Tensor, timesteps: Tensor) -> Tensor:
-        t = timesteps[:, :, None, None, None].to(frame0.dtype)
-        return torch.lerp(frame0[:, None], frame1[:, None], t)
+    def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
+        t = times[:, :, None, None, None].to(frame0.dtype)
+        return torch.lerp(frame0[:, None], frame1[:, None], t).flatten(0, 1)
 
 
 class Repeat(Interpolator):
     """The earlier frame again: what a player shows of the source."""
 
-    def interpolate_many(self, frame0: Tensor, frame1: Tensor, timesteps: Tensor) -> Tensor:
-        return frame0[:, None].repeat(1, timesteps.shape[1], 1, 1, 1)
+    def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
+        return frame0.repeat_interleave(times.shape[1], 0)

@@ -46,11 +46,9 @@ class Flow(Interpolator):
             raise ImportError("the model 'flow' needs OpenCV: pip install 'vfi-kernels[video]'") from error
         self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def interpolate_many(self, frame0: Tensor, frame1: Tensor, timesteps: Tensor) -> Tensor:
-        n, _, height, width = frame0.shape
-        steps = timesteps.shape[1]
+    def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         flow01, flow10 = self.flows(frame0, frame1)
-        t = timesteps[:, :, None, None, None]
+        t = times[:, :, None, None, None]
         # eq. 4: both flows are taken at (x, y) itself, which is right where motion is smooth
         flow_t0 = -(1 - t) * t * flow01[:, None] + t * t * flow10[:, None]  # [N, T, 2, H, W]
         flow_t1 = (1 - t) ** 2 * flow01[:, None] - t * (1 - t) * flow10[:, None]
@@ -58,8 +56,7 @@ class Flow(Interpolator):
         visible0 = vfi_kernels.backwarp(_visibility(flow01, flow10), flow_t0)
         visible1 = vfi_kernels.backwarp(_visibility(flow10, flow01), flow_t1)
         mask = visible0 / (visible0 + visible1)
-        made = vfi_kernels.warp_blend(frame0, frame1, flow_t0, flow_t1, mask, timestep=timesteps.flatten())
-        return made.view(n, steps, 3, height, width)
+        return vfi_kernels.warp_blend(frame0, frame1, flow_t0, flow_t1, mask, timestep=times.flatten())
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """F01 and F10, [N, 2, H, W] float32 each, in pixels, for frames [N, 3, H, W]."""

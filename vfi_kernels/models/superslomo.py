@@ -1,0 +1,141 @@
+"""Super SloMo: flows between the frames once, flows to any time between them, and a blend by visibility."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import ops
+from ..compat.superslomo import displacement
+from .base import Interpolator, like_weights, per_entry
+from .resize import lanczos
+
+__all__ = ["SuperSloMo"]
+
+# Of the 240-fps videos that the weights were trained on.
+MEAN = (0.429, 0.431, 0.397)
+
+
+def _act(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+class Down(nn.Module):
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+        self.conv2 = nn.Conv2d(outputs, outputs, size, padding=size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _act(self.conv2(_act(self.conv1(F.avg_pool2d(x, 2)))))
+
+
+class Up(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(2 * outputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = _act(self.conv1(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)))
+        return _act(self.conv2(torch.cat([x, skip], 1)))
+
+
+class UNet(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, 32, 7, padding=3)
+        self.conv2 = nn.Conv2d(32, 32, 7, padding=3)
+        widths = (32, 64, 128, 256, 512, 512)
+        for level in range(1, 6):
+            size = 5 if level == 1 else 3
+            self.add_module(f"down{level}", Down(widths[level - 1], widths[level], size))
+        for level in range(1, 6):
+            self.add_module(f"up{level}", Up(widths[6 - level], widths[5 - level]))
+        self.conv3 = nn.Conv2d(32, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H, W] float32; the last layer has the activation as well."""
+        x = _act(self.conv2(_act(self.conv1(like_weights(x, self.conv1)))))
+        skips = []
+        for level in range(1, 6):
+            skips.append(x)
+            x = getattr(self, f"down{level}")(x)
+        for level in range(1, 6):
+            x = getattr(self, f"up{level}")(x, skips.pop())
+        return _act(self.conv3(x)).float()
+
+
+class SuperSloMo(Interpolator):
+    """Jiang, Sun, Jampani, Yang, Learned-Miller, Kautz: Super SloMo, CVPR 2018.
+
+    Reads the weights of avinashpaliwal/Super-SloMo.
+
+    Args:
+        align_corners: how the original's warp normalises, see `compat.superslomo.displacement`. The released
+            weights were trained with True; False gives what the same code does in torch >= 1.3.
+        size: "pad" to multiples of 32, so that no pixel is resampled, or "resize" down to them and back, as
+            the original does: by Lanczos and then bilinearly.
+    """
+
+    multiple = 32
+
+    def __init__(self, *, align_corners: bool = True, size: str = "pad") -> None:
+        super().__init__()
+        if size not in ("pad", "resize"):
+            raise ValueError(f"SuperSloMo: size must be 'pad' or 'resize'; got {size!r}")
+        self.align_corners = align_corners
+        self.resize = size == "resize"
+        self.flow_computation = UNet(6, 4)
+        self.flow_interpolation = UNet(20, 5)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+
+    def fit(self, frame: Tensor) -> Tensor:
+        if not self.resize:
+            return super().fit(frame)
+        height, width = (max(side - side % self.multiple, self.multiple) for side in frame.shape[-2:])
+        return lanczos(frame, height, width)
+
+    def restore(self, made: Tensor, height: int, width: int) -> Tensor:
+        if not self.resize:
+            return super().restore(made, height, width)
+        size = (height, width)
+        return F.interpolate(made.float(), size, mode="bilinear", align_corners=False, antialias=True)
+
+    def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
+        mean = self.mean.to(frame0.dtype)
+        # Outside of a frame there is zero: the mean, and not black.
+        frame0, frame1 = frame0 - mean, frame1 - mean
+        flow01, flow10 = self.flows(frame0, frame1)
+        times = times.flatten()
+        flow_t0, flow_t1, visible0 = self.intermediate(frame0, frame1, flow01, flow10, times)
+        to0, to1 = self._displacement(flow_t0), self._displacement(flow_t1)
+        made = ops.warp_blend(
+            frame0, frame1, to0, to1, visible0, timestep=times, mask_is_logits=True, padding="zeros"
+        )
+        return made + mean
+
+    def flows(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
+        """From frame 0 to 1 and back, [N, 2, H, W] float32 in pixels, of frames without their mean."""
+        flow01, flow10 = self.flow_computation(torch.cat([frame0, frame1], 1)).split(2, 1)
+        return flow01, flow10
+
+    def intermediate(
+        self, frame0: Tensor, frame1: Tensor, flow01: Tensor, flow10: Tensor, times: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Flows from times [N*T] to both frames, and the logit of how visible frame 0 is there, all float32."""
+        t = times[:, None, None, None]
+        entries = times.shape[0]
+        pair = torch.cat([frame0, frame1, flow01, flow10], 1)
+        flow01, flow10 = per_entry(flow01, entries), per_entry(flow10, entries)
+        flow_t0 = t * t * flow10 - (1 - t) * t * flow01
+        flow_t1 = (1 - t) ** 2 * flow01 - t * (1 - t) * flow10
+        warped0 = ops.backwarp(frame0, self._displacement(flow_t0), padding="zeros")
+        warped1 = ops.backwarp(frame1, self._displacement(flow_t1), padding="zeros")
+        x = torch.cat([per_entry(pair, entries), flow_t1, flow_t0, warped1, warped0], 1)
+        change0, change1, visible0 = self.flow_interpolation(x).split([2, 2, 1], 1)
+        return flow_t0 + change0, flow_t1 + change1, visible0
+
+    def _displacement(self, flow: Tensor) -> Tensor:
+        return displacement(flow, align_corners=self.align_corners)
