@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +50,7 @@ class Interpolator(nn.Module):
             TimestepError: a timestep other than 0.5, where the model knows no other.
         """
         self._check_frames(frame0, frame1)
-        if isinstance(timestep, Tensor):
-            timestep = timestep.reshape(-1, 1)
-        times = self._times([timestep] if isinstance(timestep, Real) else timestep, frame0)
+        times = self._time(timestep, frame0)
         if self.middle_only and not torch.compiler.is_compiling() and not _all(times == 0.5):
             raise TimestepError(
                 f"{type(self).__name__}: knows the middle only, timestep must be 0.5; got {times[:, 0].tolist()}. "
@@ -136,6 +133,10 @@ class Interpolator(nn.Module):
             raise TypeError(
                 f"{name}: frames must have one floating dtype; got {frame0.dtype} and {frame1.dtype}"
             )
+
+    def _time(self, timestep: float | Tensor, frame: Tensor) -> Tensor:
+        """[N, 1] float32 of one timestep for all pairs or a tensor [N]."""
+        return self._times(timestep.reshape(-1, 1) if isinstance(timestep, Tensor) else [timestep], frame)
 
     def _times(self, timesteps: Sequence[float] | Tensor, frame: Tensor) -> Tensor:
         """[N, T] float32 on the frames' device. Under torch.compile the values of a tensor are not looked at."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from .baselines import Blend, Repeat
 from .checkpoints import CheckpointError, Shapes
 from .dvf import DVF
 from .flow import Flow
+from .rife import RIFE
+from .rife_4x import RIFE4
+from .rife_table import VERSIONS
 from .sepconv import SepConv
 from .sepconv_plus import SepConvPlus
 from .superslomo import SuperSloMo
@@ -40,6 +43,8 @@ class Entry:
 
 
 NONCOMMERCIAL = "non-commercial research"
+PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
+PRACTICAL = "https://github.com/hzwer/Practical-RIFE (train_log/flownet.pkl)"
 
 MODELS: dict[str, Entry] = {
     "dvf": Entry(DVF, NONCOMMERCIAL, "https://github.com/liuziwei7/voxel-flow (PyTorch weights: its issue 4)"),
@@ -48,6 +53,10 @@ MODELS: dict[str, Entry] = {
         SepConvPlus, NONCOMMERCIAL, "http://content.sniklaus.com/resepconv/network-paper.pytorch"
     ),
     "superslomo": Entry(SuperSloMo, "MIT", "https://github.com/avinashpaliwal/Super-SloMo"),
+    "rife": Entry(RIFE, "MIT", PAPER),
+    "rife_m": Entry(partial(RIFE, any_time=True), "MIT", PAPER),
+    "rife_2r": Entry(partial(RIFE, double=True), "MIT", PAPER),
+    **{f"rife_v{version}": Entry(partial(RIFE4, version), "MIT", PRACTICAL) for version in VERSIONS},
     "flow": Entry(Flow),
     "blend": Entry(Blend),
     "repeat": Entry(Repeat),
