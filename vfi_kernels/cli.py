@@ -1,4 +1,4 @@
-"""The command line: `vfi interpolate` and `vfi compare`.
+"""The command line: `vfi interpolate`, `vfi compare`, and of `cli_models` `vfi models` and `vfi convert`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr.
 """
@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, cli_models
 
 __all__ = ["main"]
 
@@ -85,7 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         "--fps", type=_ratio, metavar="R", help="output frames a second: 60, 23.976, 30000/1001"
     )
     command.add_argument(
-        "--model", default="flow", metavar="NAME", help="flow, blend or repeat (default: %(default)s)"
+        "--model",
+        metavar="NAME",
+        help="one of those that vfi models lists (default: flow, or what --checkpoint fits)",
+    )
+    command.add_argument(
+        "--checkpoint", metavar="FILE", type=_file, help="weights of the model, as its authors released them"
     )
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
     command.add_argument(
@@ -111,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print JSON; the PSNR of equal frames is null"
     )
     command_compare.set_defaults(run=_compare)
+    cli_models.add_commands(commands, _file)
     return parser
 
 
@@ -140,11 +146,7 @@ def _quality(text: str) -> int:
 def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from . import models, video
 
-    if options.model not in models.names():
-        try:
-            models.create(options.model)
-        except ValueError as error:
-            parser.error(f"argument --model: {error}")
+    name = cli_models.model_for(parser, options.model, options.checkpoint)
     if options.input.resolve() == options.output.resolve():
         parser.error(f"INPUT and OUTPUT are the same file: {options.output}")
     device = _device(parser, options.device)
@@ -153,7 +155,7 @@ def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -
             video.interpolate(
                 options.input,
                 options.output,
-                models.create(options.model),
+                models.create(name, checkpoint=options.checkpoint),
                 factor=options.factor,
                 fps=options.fps,
                 device=device,
@@ -163,7 +165,7 @@ def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -
                 progress=progress,
                 warn=lambda message: print("vfi: warning:", message, file=sys.stderr),
             )
-        except video.VideoError as error:
+        except (video.VideoError, models.TimestepError) as error:
             raise Failure(str(error)) from error
     return 0
 

@@ -53,8 +53,8 @@ class Interpolator(nn.Module):
         times = self._time(timestep, frame0)
         if self.middle_only and not torch.compiler.is_compiling() and not _all(times == 0.5):
             raise TimestepError(
-                f"{type(self).__name__}: knows the middle only, timestep must be 0.5; got {times[:, 0].tolist()}. "
-                "interpolate() halves again and again for 1/4, 1/8 and the like"
+                f"{type(self).__name__}: knows the middle only, timestep must be 0.5; "
+                f"got {times[:, 0].tolist()}. interpolate() halves again and again for 1/4, 1/8 and the like"
             )
         return self._run(frame0, frame1, times)[:, 0]
 
@@ -139,7 +139,7 @@ class Interpolator(nn.Module):
         return self._times(timestep.reshape(-1, 1) if isinstance(timestep, Tensor) else [timestep], frame)
 
     def _times(self, timesteps: Sequence[float] | Tensor, frame: Tensor) -> Tensor:
-        """[N, T] float32 on the frames' device. Under torch.compile the values of a tensor are not looked at."""
+        """[N, T] float32 on the frames' device. Under torch.compile the values of a tensor go unseen."""
         name, batch = type(self).__name__, frame.shape[0]
         if not isinstance(timesteps, Tensor) and len(timesteps) == 1:
             inside = 0 <= timesteps[0] <= 1  # NaN is not

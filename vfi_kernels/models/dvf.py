@@ -35,9 +35,9 @@ class VoxelFlowNetwork(nn.Module):
         self.conv4 = nn.Conv2d(64, 3, 5, padding=2)
 
     def field(self, frame0: Tensor, frame1: Tensor) -> Tensor:
-        """RGB frames [N, 3, H, W] -> [N, 3, H, W] float32 in [-1, 1]: x and y in quarters of the frame, and time.
+        """RGB frames [N, 3, H, W] in [0, 1] -> [N, 3, H, W] float32 in [-1, 1]: x, y and time.
 
-        The network sees BGR in [-1, 1].
+        x and y are in quarters of the frame. The network sees BGR in [-1, 1].
         """
         x = like_weights(torch.cat([frame0.flip(1), frame1.flip(1)], 1) * 2 - 1, self.conv1)
         full = self._layer("conv1", x)
@@ -84,7 +84,9 @@ class DVF(Interpolator, VoxelFlowNetwork):
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, timesteps: object) -> Tensor:
         if self.mode == "extrapolate":
-            raise TimestepError("DVF: in mode 'extrapolate' there is one frame, after frame 1: call the model")
+            raise TimestepError(
+                "DVF: in mode 'extrapolate' there is one frame, after frame 1: call the model"
+            )
         return super().interpolate(frame0, frame1, timesteps)
 
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:

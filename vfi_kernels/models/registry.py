@@ -24,7 +24,7 @@ from .sepconv import SepConv
 from .sepconv_plus import SepConvPlus
 from .superslomo import SuperSloMo
 
-__all__ = ["Entry", "create", "detect", "entry", "names"]
+__all__ = ["Entry", "advice", "blank", "create", "detect", "entry", "fitted", "names", "parameters"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,12 @@ PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
 PRACTICAL = "https://github.com/hzwer/Practical-RIFE (train_log/flownet.pkl)"
 
 MODELS: dict[str, Entry] = {
-    "dvf": Entry(DVF, NONCOMMERCIAL, "https://github.com/liuziwei7/voxel-flow (PyTorch weights: its issue 4)"),
-    "sepconv": Entry(SepConv, NONCOMMERCIAL, "http://content.sniklaus.com/sepconv/network-l1.pytorch (or -lf)"),
+    "dvf": Entry(
+        DVF, NONCOMMERCIAL, "https://github.com/liuziwei7/voxel-flow (PyTorch weights: its issue 4)"
+    ),
+    "sepconv": Entry(
+        SepConv, NONCOMMERCIAL, "http://content.sniklaus.com/sepconv/network-l1.pytorch (or -lf)"
+    ),
     "sepconv++": Entry(
         SepConvPlus, NONCOMMERCIAL, "http://content.sniklaus.com/resepconv/network-paper.pytorch"
     ),
@@ -81,9 +85,7 @@ def entry(name: str) -> Entry:
     return MODELS[name]
 
 
-def create(
-    name: str, *, checkpoint: str | os.PathLike[str] | None = None, **options: object
-) -> Interpolator:
+def create(name: str, *, checkpoint: str | os.PathLike[str] | None = None, **options: object) -> Interpolator:
     """A model, ready to use, on the CPU and in evaluation mode.
 
     Args:
@@ -103,15 +105,22 @@ def create(
         return known.factory(**options).eval()
     if not known.learned:
         raise ValueError(f"{name} has no weights; got the checkpoint {os.fspath(checkpoint)!r}")
-    state = checkpoints.read(checkpoint)
     model = known.factory(**options)
-    misfit = checkpoints.compare(
-        checkpoints.shapes(state), checkpoints.shapes(model.state_dict()), model.extras
-    )
-    if misfit:
-        raise CheckpointError(f"{os.fspath(checkpoint)} does not fit {name}: {misfit}; {_advice(state)}")
+    state = checkpoints.read(checkpoint)
+    _refuse_misfit(name, state, checkpoint, checkpoints.shapes(model.state_dict()), model.extras)
     checkpoints.load(model, state)
     return model.eval()
+
+
+def fitted(name: str, state: dict[str, Tensor], path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """What model `name` needs of the weights that `checkpoints.read` found in the file `path`.
+
+    Raises:
+        CheckpointError: the weights are not of this model; the message says what differs.
+    """
+    shapes, extras = _expected(name)
+    _refuse_misfit(name, state, path, shapes, extras)
+    return {tensor: state[tensor] for tensor in shapes if tensor in state}
 
 
 def detect(state: dict[str, Tensor]) -> list[str]:
@@ -119,27 +128,47 @@ def detect(state: dict[str, Tensor]) -> list[str]:
 
     Several where versions share one network. Those of `rife` fit `rife_2r` as well, which is another network.
     """
-    found = checkpoints.shapes(state)
-    return [name for name, misfit in _misfits(found).items() if not misfit]
+    return [name for name, misfit in _misfits(state).items() if not misfit]
+
+
+def advice(state: dict[str, Tensor]) -> str:
+    """What weights fit, in words that follow a file's name."""
+    misfits = _misfits(state)
+    if fitting := [name for name, misfit in misfits.items() if not misfit]:
+        return f"fits {', '.join(fitting)}"
+    nearest = min(misfits, key=lambda name: len(misfits[name]))
+    return f"fits no model; {nearest} comes nearest, with {misfits[nearest]}"
+
+
+def parameters(name: str) -> list[tuple[int, ...]]:
+    """The shapes of a model's parameters."""
+    return [tuple(parameter.shape) for parameter in blank(name).parameters()]
+
+
+def _refuse_misfit(
+    name: str,
+    state: dict[str, Tensor],
+    path: str | os.PathLike[str],
+    expected: Shapes,
+    extras: tuple[str, ...],
+) -> None:
+    if misfit := checkpoints.compare(checkpoints.shapes(state), expected, extras):
+        raise CheckpointError(f"{os.fspath(path)} does not fit {name}: {misfit}. It {advice(state)}")
 
 
 @cache
-def expected(name: str) -> tuple[Shapes, tuple[str, ...]]:
-    """Names and shapes of a model's weights, and how the names of documented extra tensors start."""
+def blank(name: str) -> Interpolator:
+    """A model without numbers."""
     with torch.device("meta"):
-        model = MODELS[name].factory()
-    return checkpoints.shapes(model.state_dict()), model.extras
+        return MODELS[name].factory()
 
 
-def _misfits(found: Shapes) -> dict[str, checkpoints.Misfit]:
-    learned = (name for name, known in MODELS.items() if known.learned)
-    return {name: checkpoints.compare(found, *expected(name)) for name in learned}
+def _expected(name: str) -> tuple[Shapes, tuple[str, ...]]:
+    """Names and shapes of a model's weights, and how the names of documented extra tensors start."""
+    return checkpoints.shapes(blank(name).state_dict()), blank(name).extras
 
 
-def _advice(state: dict[str, Tensor]) -> str:
-    misfits = _misfits(checkpoints.shapes(state))
-    fitting = [name for name, misfit in misfits.items() if not misfit]
-    if fitting:
-        return f"it fits {', '.join(fitting)}"
-    nearest = min(misfits, key=lambda name: len(misfits[name]))
-    return f"it fits no model, {nearest} comes nearest"
+def _misfits(state: dict[str, Tensor]) -> dict[str, checkpoints.Misfit]:
+    found = checkpoints.shapes(state)
+    learned = [name for name, known in MODELS.items() if known.learned]
+    return {name: checkpoints.compare(found, *_expected(name)) for name in learned}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .base import like_weights, per_entry
 from .rife_parts import Rife, act, blend, conv, gather, plane, resized, warp
 
-__all__ = ["RIFE", "Distilled"]
+__all__ = ["RIFE", "Distilled", "distillation"]
 
 SCALES = (4, 2, 1)
 
@@ -204,7 +204,7 @@ class RIFE(Rife):
         merged_teacher = blend(frame0, frame1, flow_teacher, mask_teacher)
         merged = [_merged(step) for step in steps]
         loss = sum(
-            _distillation(step.flow, flow_teacher, made, merged_teacher, truth)
+            distillation(step.flow, flow_teacher, made, merged_teacher, truth)
             for step, made in zip(steps, merged, strict=True)
         )
         frame = self._refined(frame0, frame1, steps[-1], merged[-1])
@@ -228,7 +228,7 @@ def _merged(step: Step) -> Tensor:
     return step.warped0 * weight + step.warped1 * (1 - weight)
 
 
-def _distillation(flow: Tensor, flow_teacher: Tensor, made: Tensor, taught: Tensor, truth: Tensor) -> Tensor:
+def distillation(flow: Tensor, flow_teacher: Tensor, made: Tensor, taught: Tensor, truth: Tensor) -> Tensor:
     """How far a block's flow is from the teacher's, where the teacher is clearly closer to the truth."""
     with torch.no_grad():
         gap, gap_teacher = ((frame - truth).abs().mean(1, keepdim=True) for frame in (made, taught))

@@ -89,8 +89,8 @@ class Encode(nn.Module):
 class RIFE4(Rife):
     """Practical-RIFE, versions 4.0 to 4.26: any timestep, no refinement after the blend.
 
-    Reads the weights of hzwer/Practical-RIFE, also as HolyWu/vs-rife distributes them. See `Rife` for the other
-    options.
+    Reads the weights of hzwer/Practical-RIFE, also as HolyWu/vs-rife distributes them. See `Rife` for the
+    other options.
 
     Args:
         version: one of `rife_table.VERSIONS`.
@@ -139,7 +139,9 @@ class RIFE4(Rife):
         # original decides for a whole batch, and its ensemble leaves out the first block then.
         scales = [2 * scale for scale in scales]
         coarse, _ = self._blocks(images0, images1, times, scales, [False, *ensemble[1:]])
-        return Estimate(*(torch.where(fast, a, b) for a, b in zip(coarse[:2], last[:2], strict=True)), last.told)
+        return Estimate(
+            *(torch.where(fast, a, b) for a, b in zip(coarse[:2], last[:2], strict=True)), last.told
+        )
 
     def _blocks(
         self,
@@ -163,7 +165,9 @@ class RIFE4(Rife):
             if ensemble[i]:
                 swapped = None if last is None else _swapped(last)
                 other = _swapped(self._found(block, warped1, warped0, 1 - known, swapped, scale))
-                found = Estimate(*((a + b) / 2 for a, b in zip(found[:2], other[:2], strict=True)), found.told)
+                found = Estimate(
+                    *((a + b) / 2 for a, b in zip(found[:2], other[:2], strict=True)), found.told
+                )
             # A coarse scale may overshoot a side that it does not divide.
             last = self._added(last, Estimate(*(part[..., :height, :width] for part in found)))
         return last, corrections[1]

@@ -36,9 +36,7 @@ def _basic(inputs: int, outputs: int, last: int | None = None) -> list[nn.Module
     """Three convolutions, each with a ReLU."""
     widths = (inputs, outputs, outputs, last or outputs)
     return [
-        layer
-        for i in range(3)
-        for layer in (nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU())
+        layer for i in range(3) for layer in (nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU())
     ]
 
 

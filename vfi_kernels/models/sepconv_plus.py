@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Encode(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.netVer = nn.ModuleList([nn.Identity()])
-        for above, width in zip(WIDTHS, WIDTHS[1:], strict=False):
+        for above, width in pairwise(WIDTHS):
             self.netVer.append(Basic([nn.PReLU(), _conv(above, width, 2), nn.PReLU(), _conv(width, width)]))
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -65,7 +66,7 @@ class Decode(nn.Module):
         for width in widths:
             layers = [nn.PReLU(), _conv(width, width), nn.PReLU(), _conv(width, width)]
             self.netHor.append(Basic(layers, shortcut=True))
-        for below, width in zip(widths, widths[1:], strict=False):
+        for below, width in pairwise(widths):
             layers = [nn.PReLU(), _upsample(), _conv(below, width), nn.PReLU(), _conv(width, width)]
             self.netVer.append(Basic(layers))
 
@@ -98,7 +99,7 @@ class SepConvPlus(Interpolator):
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         kernels = self.kernels(frame0, frame1)
         vertical0, horizontal0, vertical1, horizontal1 = (_total(kernel) for kernel in kernels)
-        # What the original gets from a fourth channel of ones; the sum of a product is the product of the sums.
+        # The original's fourth channel of ones: the sum of a product of kernels is the product of their sums.
         total = vertical0 * horizontal0 + vertical1 * horizontal1
         made = synthesize_pair(frame0, frame1, kernels)
         return made.float() / torch.where(total.abs() < LEAST, 1.0, total)

@@ -124,7 +124,7 @@ class SuperSloMo(Interpolator):
     def intermediate(
         self, frame0: Tensor, frame1: Tensor, flow01: Tensor, flow10: Tensor, times: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Flows from times [N*T] to both frames, and the logit of how visible frame 0 is there, all float32."""
+        """Flows from times [N*T] to both frames, and the logit of frame 0's visibility there; all float32."""
         t = times[:, None, None, None]
         entries = times.shape[0]
         pair = torch.cat([frame0, frame1, flow01, flow10], 1)
