@@ -1,0 +1,222 @@
+"""Time of a frame and peak memory of every system, beside the same network of eager PyTorch operations.
+
+    python benchmarks/models.py [--device cpu|cuda] [--models dvf rife ...] [--sizes 720p 1080p 4k 640x360]
+                                [--dtypes float32 autocast] [--compile] [--json FILE]
+
+Both are one model object: for "eager" its warps, blends and kernels are replaced by the chains of `chains.py`
+and grid_sample. Weights are random, which changes no shape and little of the time. In turn, as `run.py` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import chains
+import limits
+import timing
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vfi_kernels import models, ops
+
+SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4k": (2160, 3840)}
+# What is run by default: name, and frames made between two.
+CASES = (
+    ("dvf", 1),
+    ("sepconv", 1),
+    ("sepconv++", 1),
+    ("superslomo", 1),
+    ("superslomo", 7),
+    ("rife", 1),
+    ("rife_v4.6", 1),
+    ("rife_v4.26", 1),
+    ("rife_v4.26", 7),
+)
+
+
+@cache
+def grid(height: int, width: int, device: torch.device) -> Tensor:
+    return chains.base_grid(height, width, torch.float32, device)
+
+
+def backwarp(image: Tensor, flow: Tensor, *, padding: str = "border") -> Tensor:
+    """grid_sample, with frames copied where they serve several flows."""
+    height, width = flow.shape[2:]
+    shared = flow.shape[0] // image.shape[0]
+    wide = image.to(flow.dtype).repeat_interleave(shared, 0)
+    step = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])[:, None, None]
+    where = (grid(height, width, flow.device) + flow * step).permute(0, 2, 3, 1)
+    return chains.finish(F.grid_sample(wide, where, padding_mode=padding, align_corners=True), image)
+
+
+def backwarp_multi(images: list[Tensor], flow: Tensor, *, padding: str = "border") -> list[Tensor]:
+    return [backwarp(image, flow, padding=padding) for image in images]
+
+
+def warp_blend(
+    frame0: Tensor,
+    frame1: Tensor,
+    flow0: Tensor,
+    flow1: Tensor,
+    mask: Tensor,
+    *,
+    timestep: Tensor | None = None,
+    mask_is_logits: bool = False,
+    padding: str = "border",
+) -> Tensor:
+    weight0 = mask.sigmoid() if mask_is_logits else mask
+    weight1 = 1 - weight0
+    warped0, warped1 = backwarp(frame0, flow0, padding=padding), backwarp(frame1, flow1, padding=padding)
+    if timestep is None:
+        return warped0 * weight0 + warped1 * weight1
+    t = timestep[:, None, None, None]
+    weight0, weight1 = (1 - t) * weight0, t * weight1
+    return (weight0 * warped0 + weight1 * warped1) / (weight0 + weight1)
+
+
+def voxel_flow(frame0: Tensor, frame1: Tensor, flow: Tensor, *, mode: str) -> Tensor:
+    return chains.voxel_flow(grid(*flow.shape[2:], flow.device), frame0, frame1, flow)[0]
+
+
+def sepconv_pair(*terms: Tensor) -> Tensor:
+    frame0, vertical0, horizontal0, frame1, vertical1, horizontal1 = terms
+    return chains.sepconv_pair(
+        None,
+        frame0=frame0,
+        vertical0=vertical0,
+        horizontal0=horizontal0,
+        frame1=frame1,
+        vertical1=vertical1,
+        horizontal1=horizontal1,
+    )[0]
+
+
+EAGER = (backwarp, backwarp_multi, warp_blend, voxel_flow, sepconv_pair)
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Within it the models use eager operations."""
+    with patch.multiple(ops, **{function.__name__: function for function in EAGER}):
+        yield
+
+
+def frames(size: tuple[int, int], device: str) -> list[Tensor]:
+    """Smooth noise, and the same moved by 4 pixels: [1, 3, H, W] each, channels_last."""
+    height, width = size
+    noise = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=torch.Generator().manual_seed(0))
+    smooth = F.interpolate(noise, (height, width + 4), mode="bicubic").clamp(0, 1).to(device)
+    parts = smooth[..., :width], smooth[..., 4:]
+    return [part.contiguous(memory_format=torch.channels_last) for part in parts]
+
+
+def peak_bytes(call: Callable[[], Any]) -> int:
+    """The most that a call allocates on the GPU beyond what lies there before it."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    result = call()
+    torch.cuda.synchronize()
+    del result
+    return torch.cuda.max_memory_allocated() - before
+
+
+def measure(
+    name: str, count: int, size: tuple[int, int], dtype: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One record; milliseconds of all `count` frames, null with a note where memory does not suffice."""
+    device = options.device
+    model = models.create(name).to(device, memory_format=torch.channels_last)
+    pair = frames(size, device)
+    times = [(i + 1) / (count + 1) for i in range(count)]
+    half = torch.float16 if device == "cuda" else torch.bfloat16
+
+    def ours(run: Callable = model) -> Tensor:
+        with torch.autocast(device, half, enabled=dtype == "autocast"):
+            return run(*pair) if count == 1 else run.interpolate(*pair, times)
+
+    def theirs() -> Tensor:
+        with eager():
+            return ours()
+
+    calls = {"ours": ours, "eager": theirs}
+    if options.compile and count == 1:
+        compiled = torch.compile(model, fullgraph=True)
+        calls["compiled"] = lambda: ours(compiled)
+    record = {"model": name, "frames": count, "size": list(size), "dtype": dtype, "ms": {}, "peak_bytes": {}}
+    try:
+        error = (ours().float() - theirs().float()).abs().max().item()
+        found, record["rounds"], record["others_share"] = timing.in_turn(
+            {rival: lambda _, call=call: call() for rival, call in calls.items()},
+            1,
+            device,
+            options.budget,
+            timing.Patience(0),
+        )
+    except torch.OutOfMemoryError as failure:
+        return record | {"note": str(failure).partition(".")[0]}
+    record["max_abs_difference"] = error
+    for rival, spent in found.items():
+        record["ms"][rival] = {"median": spent.median, "p10": spent.p10, "p90": spent.p90}
+        record["peak_bytes"][rival] = peak_bytes(calls[rival]) if device == "cuda" else None
+    return record
+
+
+def line(record: dict[str, Any]) -> str:
+    height, width = record["size"]
+    head = f"{record['model']:12} x{record['frames']} {width}x{height} {record['dtype']:9}"
+    if "note" in record:
+        return f"{head} {record['note']}"
+    cells = []
+    for rival, spent in record["ms"].items():
+        memory = record["peak_bytes"][rival]
+        cells.append(f"{rival} {spent['median']:9.1f} ms" + (f" {memory / 2**30:6.2f} GiB" if memory else ""))
+    return f"{head} {'   '.join(cells)}   difference {record['max_abs_difference']:.1e}"
+
+
+def size(text: str) -> tuple[int, int]:
+    if text in SIZES:
+        return SIZES[text]
+    width, height = map(int, text.split("x"))
+    return height, width
+
+
+@torch.inference_mode()
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--models", nargs="+", help="names (default: one of each kind)")
+    parser.add_argument("--sizes", nargs="+", type=size, help="720p, 1080p, 4k, WIDTHxHEIGHT")
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=("float32", "autocast"), default=["float32", "autocast"]
+    )
+    parser.add_argument("--compile", action="store_true", help="also under torch.compile")
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds a record (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="file to write")
+    options = parser.parse_args(arguments)
+    sizes = options.sizes or (SIZES.values() if options.device == "cuda" else [(360, 640)])
+    cases = [case for case in CASES if options.models is None or case[0] in options.models]
+    cases += [(name, 1) for name in options.models or () if name not in dict(CASES)]
+    records = []
+    for name, count in cases:
+        for each in sizes:
+            for dtype in options.dtypes:
+                records.append(measure(name, count, each, dtype, options))
+                print(line(records[-1]), flush=True)
+    if options.json:
+        content = {"machine": limits.machine(options.device), "records": records}
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
