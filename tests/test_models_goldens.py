@@ -15,7 +15,7 @@ pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 
 import released
 
-from vfi_kernels import models
+from vfi_kernels import cli, models, video
 from vfi_kernels.models import registry
 
 NAMES = {"resepconv": "sepconv++"}
@@ -24,6 +24,9 @@ INDEX = released.GOLDENS / "index.json"
 CASES = (
     sorted(case for case in json.loads(INDEX.read_text()) if case != "losses.a") if INDEX.is_file() else []
 )
+
+
+ON_A_CLIP = ("dvf", "sepconv", "resepconv", "superslomo", "rife", "rife_m", "rife_v4.25")
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -80,6 +83,39 @@ def test_golden(case: str, tmp_path: Path) -> None:
         for i, step in enumerate(steps):
             close(step.flow, golden[f"flow_{i}"])
         close(steps[-1].mask.sigmoid(), golden["mask"])
+
+
+@pytest.mark.skipif(not CASES, reason="the goldens are not part of the project")
+@pytest.mark.parametrize("case", [f"{system}.a" for system in ON_A_CLIP])
+def test_a_real_clip(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the command line, with the goldens' weights: four frames for each of the first two of a clip."""
+    source = released.SHARED / "clips" / "carphone.mp4"
+    if not source.is_file():
+        pytest.skip(f"{source} is absent: the clips are not part of the project")
+    about, _ = released.golden(case)
+    system = case.rpartition(".")[0]
+    weights = released.save(
+        tmp_path / "weights", system, released.weights(system, about["seed"], about["gains"])
+    )
+    clip, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    with (
+        video.Reader(source) as reader,
+        video.Writer(clip, reader.first, fps=reader.rate, codec="ffv1") as writer,
+    ):
+        for number, (frame, _) in zip(range(2), reader.frames(), strict=False):
+            writer.write(frame, number)
+    arguments = ["--factor", "4", "--codec", "ffv1", "--checkpoint", str(weights)]
+    name = NAMES.get(system, system)
+    assert cli.main(["interpolate", str(clip), str(target), "--model", name, *arguments]) == 0
+    assert capsys.readouterr().err == ""
+    made = [video.to_tensor(frame) for frame in video.rgb_frames(target)]
+    assert len(made) == 8
+    assert torch.equal(made[4], made[7])  # nothing follows the last frame of the clip
+    model = models.create(name, checkpoint=weights)
+    with torch.inference_mode():
+        expected = model.interpolate(made[0], made[4], [0.25, 0.5, 0.75])[0]
+    # 8 bits, and colour at half the size
+    assert (torch.cat(made[1:4]) - expected).abs().mean() < 0.05
 
 
 @pytest.mark.parametrize("case", ["rife.a", "rife_m.a"])

@@ -50,13 +50,12 @@ class Interpolator(nn.Module):
             TimestepError: a timestep other than 0.5, where the model knows no other.
         """
         self._check_frames(frame0, frame1)
-        times = self._time(timestep, frame0)
-        if self.middle_only and not torch.compiler.is_compiling() and not _all(times == 0.5):
+        if self.middle_only and not _is_middle(timestep):
             raise TimestepError(
-                f"{type(self).__name__}: knows the middle only, timestep must be 0.5; "
-                f"got {times[:, 0].tolist()}. interpolate() halves again and again for 1/4, 1/8 and the like"
+                f"{type(self).__name__}: knows the middle only, timestep must be 0.5; got {timestep}. "
+                "interpolate() halves again and again for 1/4, 1/8 and the like"
             )
-        return self._run(frame0, frame1, times)[:, 0]
+        return self._run(frame0, frame1, self._time(timestep, frame0))[:, 0]
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, timesteps: Sequence[float] | Tensor) -> Tensor:
         """Frames at several times between two, clamped to [0, 1]; what they share is computed once.
@@ -104,8 +103,8 @@ class Interpolator(nn.Module):
     def _halve(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         """`interpolate` by the middle of the middle; each halving is one call for all intervals it splits."""
         whole = 1 << HALVINGS
-        steps = times.double() * whole
-        if not _all(steps == steps.round()):
+        steps = times.cpu().double() * whole
+        if not (steps == steps.round()).all():
             raise TimestepError(
                 f"{type(self).__name__}: knows the middle only and reaches timesteps k/{whole} by halving; "
                 f"got {times[0].tolist()}"
@@ -148,7 +147,7 @@ class Interpolator(nn.Module):
             times = torch.ones((batch, 1), dtype=torch.float32, device=frame.device) * timesteps[0]
         else:
             times = torch.as_tensor(timesteps, dtype=torch.float32)
-            inside = torch.compiler.is_compiling() or _all((times >= 0) & (times <= 1))
+            inside = torch.compiler.is_compiling() or bool(((times >= 0) & (times <= 1)).all())
             if times.dim() not in (1, 2) or (times.dim() == 2 and times.shape[0] not in (1, batch)):
                 raise ValueError(f"{name}: timesteps must be [T] or [{batch}, T]; got {list(times.shape)}")
             times = times.to(frame.device).expand(batch, -1).contiguous()
@@ -157,8 +156,11 @@ class Interpolator(nn.Module):
         return times
 
 
-def _all(condition: Tensor) -> bool:
-    return bool(condition.all())
+def _is_middle(timestep: float | Tensor) -> bool:
+    """A number costs no question to the device, which a CUDA graph could not hold."""
+    if not isinstance(timestep, Tensor):
+        return timestep == 0.5
+    return torch.compiler.is_compiling() or bool((timestep == 0.5).all())
 
 
 def per_entry(shared: Tensor, entries: int) -> Tensor:

@@ -16,11 +16,12 @@ def lanczos(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def _weights(image: Tensor, outputs: int, inputs: int) -> Tensor:
-    """[outputs, inputs]; rows sum to 1. Where there are fewer outputs, the filter is wider by as much."""
+    """[outputs, inputs]; rows sum to 1. Where there are fewer outputs, the filter is wider by as much.
+
+    In float64, so on the CPU: not every device has that.
+    """
     stretch = max(inputs / outputs, 1.0)
-    centres = (torch.arange(outputs, dtype=torch.float64, device=image.device)[:, None] + 0.5) * (
-        inputs / outputs
-    )
-    distance = (torch.arange(inputs, dtype=torch.float64, device=image.device) + 0.5 - centres) / stretch
+    centres = (torch.arange(outputs, dtype=torch.float64)[:, None] + 0.5) * (inputs / outputs)
+    distance = (torch.arange(inputs, dtype=torch.float64) + 0.5 - centres) / stretch
     weights = torch.sinc(distance) * torch.sinc(distance / LOBES) * (distance.abs() < LOBES)
-    return (weights / weights.sum(1, keepdim=True)).to(image.dtype)
+    return (weights / weights.sum(1, keepdim=True)).to(image)
