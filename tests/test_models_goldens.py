@@ -114,8 +114,9 @@ def test_a_real_clip(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     model = models.create(name, checkpoint=weights)
     with torch.inference_mode():
         expected = model.interpolate(made[0], made[4], [0.25, 0.5, 0.75])[0]
-    # 8 bits, and colour at half the size
-    assert (torch.cat(made[1:4]) - expected).abs().mean() < 0.05
+    # In luma, since the clip has colour at half the size and random weights make much of it.
+    luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    assert ((torch.cat(made[1:4]) - expected) * luma).sum(1).abs().mean() < 0.02
 
 
 @pytest.mark.parametrize("case", ["rife.a", "rife_m.a"])
