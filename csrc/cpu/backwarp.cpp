@@ -13,19 +13,6 @@ void locate(const BackwarpParams<F, A>& p, i64 n, int y, int x0, int count, i64 
                       stride_x);
 }
 
-// Offsets depend on the strides of an image's planes; most lists hold one layout, so they are made again only
-// on a change.
-struct PlaneStrides {
-  i64 y = -1, x = -1;
-  template <class A>
-  bool change(const BackwarpImage<A>& image) {
-    const bool changed = image.image.y != y || image.image.x != x;
-    y = image.image.y;
-    x = image.image.x;
-    return changed;
-  }
-};
-
 }  // namespace
 
 template <class F, class A>
@@ -46,35 +33,30 @@ void backwarp_forward_block(const BackwarpParams<F, A>& p, int k, i64 n, int y, 
 }
 
 template <class F, class A>
-void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+void backwarp_backward_flow_block(const BackwarpParams<F, A>& p, i64 n, int y, int x0, int count) {
   Taps<A> taps[kBlock];
-  A dx[kBlock], dy[kBlock];
-  for_each_block(begin, end, p.h, p.w, [&](i64 n, int y, int x0, int count) {
-    PlaneStrides strides;
-    std::fill_n(dx, count, A(0));
-    std::fill_n(dy, count, A(0));
-    for (int k = 0; k < p.count; ++k) {
-      const BackwarpImage<A>& image = p.images[k];
-      if (strides.change(image)) locate(p, n, y, x0, count, strides.y, strides.x, taps);
-      with_image_type<A>(image.dtype, [&](auto type) {
-        using T = decltype(type);
-        const View<const T> in = typed<const T>(image.image), grad_out = typed<const T>(image.grad_out);
-        for (int c = 0; c < image.channels; ++c) {
-          const T* plane = in.at(n / p.repeat, c, 0, 0);
-          for (int i = 0; i < count; ++i) {
-            const A grad = number<A>(*grad_out.at(n, c, y, x0 + i));
-            const Slope<A> s = sample_slope(plane, taps[i]);
-            dx[i] += grad * s.dx;
-            dy[i] += grad * s.dy;
-          }
+  A dx[kBlock] = {}, dy[kBlock] = {};
+  for (int k = 0; k < p.count; ++k) {
+    const BackwarpImage<A>& image = p.images[k];
+    locate(p, n, y, x0, count, image.image.y, image.image.x, taps);
+    with_image_type<A>(image.dtype, [&](auto type) {
+      using T = decltype(type);
+      const View<const T> in = typed<const T>(image.image), grad_out = typed<const T>(image.grad_out);
+      for (int c = 0; c < image.channels; ++c) {
+        const T* plane = in.at(n / p.repeat, c, 0, 0);
+        for (int i = 0; i < count; ++i) {
+          const A grad = number<A>(*grad_out.at(n, c, y, x0 + i));
+          const Slope<A> s = sample_slope(plane, taps[i]);
+          dx[i] += grad * s.dx;
+          dy[i] += grad * s.dy;
         }
-      });
-    }
-    for (int i = 0; i < count; ++i) {
-      store(p.grad_flow.at(n, 0, y, x0 + i), dx[i]);
-      store(p.grad_flow.at(n, 1, y, x0 + i), dy[i]);
-    }
-  });
+      }
+    });
+  }
+  for (int i = 0; i < count; ++i) {
+    store(p.grad_flow.at(n, 0, y, x0 + i), dx[i]);
+    store(p.grad_flow.at(n, 1, y, x0 + i), dy[i]);
+  }
 }
 
 template <class F, class A>
@@ -104,9 +86,9 @@ void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i6
   });
 }
 
-#define VFI_INSTANTIATE(F, A)                                                                       \
-  template void backwarp_forward_block<F, A>(const BackwarpParams<F, A>&, int, i64, int, int, int); \
-  template void backwarp_backward_flow<F, A>(const BackwarpParams<F, A>&, i64, i64);                \
+#define VFI_INSTANTIATE(F, A)                                                                        \
+  template void backwarp_forward_block<F, A>(const BackwarpParams<F, A>&, int, i64, int, int, int);  \
+  template void backwarp_backward_flow_block<F, A>(const BackwarpParams<F, A>&, i64, int, int, int); \
   template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, i64, i64);
 VFI_FOR_EACH_BACKWARP(VFI_INSTANTIATE)
 

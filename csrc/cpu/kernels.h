@@ -19,19 +19,16 @@ inline void for_each_block(i64 begin, i64 end, int h, int w, const Body& body) {
 // Output pixels x0 .. x0 + count - 1 of a row, count <= kBlock, for every layout and dtype.
 template <class Op>
 void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int count);
+template <class Op>
+void pair_backward_inputs_block(const typename Op::Params& p, i64 n, int y, int x0, int count);
 template <class F, class A>
 void backwarp_forward_block(const BackwarpParams<F, A>& p, int image, i64 n, int y, int x0, int count);
+template <class F, class A>
+void backwarp_backward_flow_block(const BackwarpParams<F, A>& p, i64 n, int y, int x0, int count);
 
-// Units are the rows of the output (n * h), for backward_frames the planes of both frames (2 * n / repeat *
-// c).
-template <class Op>
-void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);
+// Units are the planes of both frames (2 * n / repeat * c), or of image i (n / repeat * channels).
 template <class Op>
 void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end);
-
-// Units are rows of the output (n * h); for backward_image the planes of image i (n / repeat * channels).
-template <class F, class A>
-void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end);
 template <class F, class A>
 void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i64 end);
 
@@ -41,19 +38,24 @@ enum class Level { kBase, kV3, kV4 };
 Level cpu_level();
 const char* name_of(Level level);
 
-// Units are rows of the output (n * h); for backward_image the planes of the selected term's image (n * c).
-#define VFI_DECLARE(version)                                                     \
-  namespace version {                                                            \
-  template <class Op>                                                            \
-  void pair_forward(const typename Op::Params& p, i64 begin, i64 end);           \
-  template <class F, class A>                                                    \
-  void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);      \
-  template <class T, class F>                                                    \
-  void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);        \
-  template <class T, class F>                                                    \
-  void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);  \
-  template <class T, class F>                                                    \
-  void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end); \
+// Units are rows of the output (n * h); for sepconv_backward_image the planes of the selected term's image (n
+// * c).
+#define VFI_DECLARE(version)                                                      \
+  namespace version {                                                             \
+  template <class Op>                                                             \
+  void pair_forward(const typename Op::Params& p, i64 begin, i64 end);            \
+  template <class Op>                                                             \
+  void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);    \
+  template <class F, class A>                                                     \
+  void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);       \
+  template <class F, class A>                                                     \
+  void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end); \
+  template <class T, class F>                                                     \
+  void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);         \
+  template <class T, class F>                                                     \
+  void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);   \
+  template <class T, class F>                                                     \
+  void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end);  \
   }
 VFI_DECLARE(base)
 #ifdef VFI_HAS_VERSIONS
@@ -76,9 +78,17 @@ template <class Op>
 void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
   VFI_CALL(pair_forward<Op>(p, begin, end))
 }
+template <class Op>
+void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
+  VFI_CALL(pair_backward_inputs<Op>(p, begin, end))
+}
 template <class F, class A>
 void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   VFI_CALL(backwarp_forward(p, begin, end))
+}
+template <class F, class A>
+void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
+  VFI_CALL(backwarp_backward_flow(p, begin, end))
 }
 template <class T, class F>
 void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {

@@ -39,32 +39,28 @@ void pair_forward_block(const typename Op::Params& p, i64 n, int y, int x0, int 
   }
 }
 
-// Gradients of flows, mask and timestep for rows [begin, end) of n * h: every pixel writes its own, nothing
-// is scattered.
+// Gradients of flows, mask and timestep: every pixel writes its own, nothing is scattered.
 template <class Op>
-void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
+void pair_backward_inputs_block(const typename Op::Params& p, i64 n, int y, int x0, int count) {
   using A = typename Op::A;
   const auto& q = p.pair;
   BlockTaps<A> block;
-  PairSums<A> sums[kBlock];
-  for_each_block(begin, end, q.h, q.w, [&](i64 n, int y, int x0, int count) {
-    locate<Op>(p, n, y, x0, count, block);
-    std::fill_n(sums, count, PairSums<A>{});
-    for (int c = 0; c < q.c; ++c) {
-      const typename Op::Image* planes[2] = {q.frame0.at(n / q.repeat, c, 0, 0),
-                                             q.frame1.at(n / q.repeat, c, 0, 0)};
-      for (int i = 0; i < count; ++i) {
-        const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i));
-        for (int f = 0; f < 2; ++f) {
-          const Slope<A> s = sample_slope(planes[f], block.taps[f][i]);
-          sums[i].value[f] += grad * s.value;
-          sums[i].dx[f] += grad * s.dx;
-          sums[i].dy[f] += grad * s.dy;
-        }
+  Slope<A> sums[kBlock][2] = {};
+  locate<Op>(p, n, y, x0, count, block);
+  for (int c = 0; c < q.c; ++c) {
+    const typename Op::Image* planes[2] = {q.frame0.at(n / q.repeat, c, 0, 0),
+                                           q.frame1.at(n / q.repeat, c, 0, 0)};
+    for (int i = 0; i < count; ++i) {
+      const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i));
+      for (int f = 0; f < 2; ++f) {
+        const Slope<A> s = sample_slope(planes[f], block.taps[f][i]);
+        sums[i][f].value += grad * s.value;
+        sums[i][f].dx += grad * s.dx;
+        sums[i][f].dy += grad * s.dy;
       }
     }
-    for (int i = 0; i < count; ++i) Op::finish(p, n, y, x0 + i, Op::lane(p, n, y, x0 + i), sums[i]);
-  });
+  }
+  for (int i = 0; i < count; ++i) Op::finish(p, n, y, x0 + i, Op::lane(p, n, y, x0 + i), sums[i]);
 }
 
 // Gradients of frame planes [begin, end) of 2 * (n / repeat) * c. A plane belongs to one caller, which visits

@@ -161,6 +161,20 @@ VFI_FN Vector<A, N> load_as(const T* p) {
   }
 }
 
+// Four numbers from each of at(0), at(1), ...
+template <class At>
+VFI_FN Vector<float> load_quads(const At& at) {
+  const auto quad = [&](int i) __attribute__((always_inline)) { return load_as<float, 4>(at(i)); };
+#if VFI_VECTOR_BYTES == 64
+  const __m512 low = _mm512_insertf32x4(_mm512_castps128_ps512(quad(0)), quad(1), 1);
+  return _mm512_insertf32x4(_mm512_insertf32x4(low, quad(2), 2), quad(3), 3);
+#elif VFI_VECTOR_BYTES == 32
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(quad(0)), quad(1), 1);
+#else
+  return quad(0);
+#endif
+}
+
 // A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN
 // becomes.
 template <class T>
@@ -199,6 +213,7 @@ class Buffer {
 // What math/ asks of a vector of neighbouring pixels.
 template <>
 struct Lanes<VFI_VERSION::Vector<float>> {
+  static constexpr bool kMany = true;
   using V = VFI_VERSION::Vector<float>;
   using Int = VFI_VERSION::Vector<int>;
   static VFI_FN Int count() {
@@ -208,7 +223,15 @@ struct Lanes<VFI_VERSION::Vector<float>> {
   template <class T>
   static VFI_FN V read(const T* p, i64 stride) {
     if (stride == 1) return VFI_VERSION::load_as<float>(p);
+    if (stride == 0) return V{} + number<float>(*p);
     return VFI_VERSION::build<V>([=](int i) { return number<float>(p[i * stride]); });
+  }
+  template <class T>
+  static VFI_FN void write(T* p, i64 stride, V v) {
+    if (stride == 1) return VFI_VERSION::save_as(p, v);
+    T numbers[VFI_VERSION::kLanesOf<V>];
+    VFI_VERSION::save_as(numbers, v);
+    for (const T& x : numbers) p[(&x - numbers) * stride] = x;
   }
   static VFI_FN Int truncated(V v) { return __builtin_convertvector(v, Int); }
   static VFI_FN V real(Int i) { return __builtin_convertvector(i, V); }

@@ -4,29 +4,6 @@
 
 namespace vfi::VFI_VERSION {
 
-namespace {
-
-// Layouts that have loops of their own; kOther takes the general ones.
-enum class Layout { kPlanar, kRgb, kOther };
-
-template <class T>
-Layout layout_of(const Source<T>& in, const View<T>& out, int channels) {
-  if (in.pixel == 1 && out.x == 1) return Layout::kPlanar;
-  const bool rgb =
-      channels == kColours && in.pixel == kColours && in.channel == 1 && out.x == kColours && out.c == 1;
-  return rgb ? Layout::kRgb : Layout::kOther;
-}
-
-// What the vector loops read of an image; all 0 where they can't.
-template <class T>
-Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
-  const i64 extent = (h - 1) * image.y + (w - 1) * image.x + (image.x == kColours ? kColours : 1);
-  if (h < 2 || w < kPixels || extent > 0x7fffffff) return {};
-  return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
-}
-
-}  // namespace
-
 template <class Op>
 void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
   using T = typename Op::Image;
@@ -37,8 +14,9 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
     const auto& q = mine.pair;
     const Source<T> sources[2] = {source_of(q.frame0, q.h, q.w, q.padding),
                                   source_of(q.frame1, q.h, q.w, q.padding)};
-    const Layout layout = layout_of(sources[0], q.out, q.c);
-    if (layout != Layout::kOther && layout == layout_of(sources[1], q.out, q.c)) {
+    const Layout layout = layout_of(q.out.x, q.out.c, q.c);
+    if (layout != Layout::kOther && layout == layout_of(sources[0], q.c) &&
+        layout == layout_of(sources[1], q.c)) {
       for (i64 row = begin; row < end; ++row) {
         const i64 n = row / q.h;
         const int y = int(row % q.h);
@@ -74,8 +52,9 @@ void backwarp_rows(const BackwarpParams<F, float>& p, int k, i64 begin, i64 end)
   const int channels = p.images[k].channels;
   const auto exact = [&](i64 n, int y, int x, int count) { backwarp_forward_block(p, k, n, y, x, count); };
   const Source<T> source = source_of(image, p.h, p.w, p.padding);
-  const Layout layout = layout_of(source, out, channels);
-  if (layout == Layout::kOther) return for_each_block(begin, end, p.h, p.w, exact);
+  const Layout layout = layout_of(source, channels);
+  if (layout == Layout::kOther || layout != layout_of(out.x, out.c, channels))
+    return for_each_block(begin, end, p.h, p.w, exact);
   for (i64 row = begin; row < end; ++row) {
     const i64 n = row / mine.h;
     const int y = int(row % mine.h);

@@ -4,12 +4,10 @@
 
 namespace vfi::VFI_VERSION {
 
-constexpr int kColours = 3;
-
 // Adds the samples of kPixels pixels whose taps lie in one piece or two: 3 kPixels values side by side, each
 // weight three times.
 template <bool kTwo, class T>
-VFI_FN void add_rgb_runs(const Source<T>& in, const Spots& s, Reals* sums, Ints* signs) {
+VFI_FN void add_rgb_runs(const Source<T>& in, const Samples& s, Reals* sums, Ints* signs) {
 #pragma GCC unroll 3
   for (int j = 0; j < kColours; ++j) {
     const Ints pixel = build<Ints>([j](int i) { return (j * kPixels + i) / kColours; });
@@ -27,11 +25,13 @@ VFI_FN void add_rgb_runs(const Source<T>& in, const Spots& s, Reals* sums, Ints*
 
 // Any kPixels pixels, one by one, into `pixels`. Returns whether one is doubtful.
 template <int K, class T>
-VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels],
+VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], Offsets (&offsets)[K],
                        float* pixels) {
   using Quad = Vector<float, 4>;  // a pixel and a value of the next one
   using QuadInts = Vector<int, 4>;
   float weight[K][4][kPixels];
+  const int* base[K];
+  for (int k = 0; k < K; ++k) base[k] = offsets[k].one_by_one();
   for (int k = 0; k < K; ++k)
     for (int tap = 0; tap < 4; ++tap) save(weight[k][tap], spots[k].weight[tap]);
   QuadInts doubt = {};
@@ -61,13 +61,13 @@ VFI_FN void rgb_row(const Source<T> (&in)[K], int w, T* out, const At& lane_at, 
   for (int begin = 0; begin < w; begin += kPixels) {
     const int x = std::min(begin, w - kPixels);
     const auto lane = lane_at(x);
-    Spots spots[K];
-    int base[K][kPixels];
-    locate(in, lane, spots, base);
+    Samples spots[K];
+    Offsets offsets[K];
+    locate(in, lane, spots, offsets);
     bool runs = true, inside = true;
     for (int k = 0; k < K; ++k) {
       for (int i = 0; i < kColours * kPixels; i += kLine)
-        __builtin_prefetch(in[k].data + base[k][0] + i64(kRowsAhead) * in[k].row + i);
+        __builtin_prefetch(in[k].data + spots[k].base[0] + i64(kRowsAhead) * in[k].row + i);
       runs &= spots[k].runs > 0;
       // The last pixel of an image has no value after it that a 4-lane load could read.
       inside &= sign_bits(in[k].extent - in[k].row - 2 * kColours - 1 - spots[k].base) == 0;
@@ -90,7 +90,7 @@ VFI_FN void rgb_row(const Source<T> (&in)[K], int w, T* out, const At& lane_at, 
       doubt = sign_bits(lanes) != 0;
     } else if (inside) {
       float pixels[kColours * kPixels + 1];
-      doubt = rgb_pixels(in, spots, base, pixels);
+      doubt = rgb_pixels(in, spots, offsets, pixels);
       for (int j = 0; j < kColours; ++j)
         save_as(out + x * kColours + j * kPixels, load(pixels + j * kPixels));
     }

@@ -4,6 +4,11 @@
 
 namespace vfi::VFI_VERSION {
 
+// Where a vector of output pixels reads an image, with the weights of the taps times the gain of the sample.
+struct Samples : Spots {
+  Reals weight[4];
+};
+
 // Lanes where the sum of products may differ from what the contract says: a tap of weight 0 adds nothing,
 // even one that is Inf or NaN, and a sum of -0 is -0. Only a result that is not finite, or 0 of taps with a
 // sign, can.
@@ -12,27 +17,25 @@ VFI_FN I doubtful(V result, I signs) {
   return (result - result != V{}) | ((result == V{}) & signs);
 }
 
-// How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself
-// doesn't.
-constexpr int kRowsAhead = 3;
-
 template <int K, class T, class Lane>
-VFI_FN void locate(const Source<T> (&in)[K], const Lane& lane, Spots (&spots)[K], int (&base)[K][kPixels]) {
+VFI_FN void locate(const Source<T> (&in)[K], const Lane& lane, Samples (&spots)[K], Offsets (&offsets)[K]) {
 #pragma GCC unroll 2
   for (int k = 0; k < K; ++k) {
-    spots[k] = spots_at(lane.x[k], lane.y[k], lane.gain[k], in[k]);
-    save(base[k], spots[k].base);
-    asm(""
-        : "+m"(base[k]));  // or GCC takes the vector apart for every path, not only for the one that needs
-                           // the numbers
-    find_runs(spots[k], in[k]);
+    const Axis<Reals> ax = axis_at(lane.x[k], in[k].w, in[k].padding);
+    const Axis<Reals> ay = axis_at(lane.y[k], in[k].h, in[k].padding);
+    const Reals top = lane.gain[k] * ay.weight_lo, bottom = lane.gain[k] * ay.weight_hi;
+    static_cast<Spots&>(spots[k]) = spots_at(ax, ay, in[k], offsets[k]);
+    spots[k].weight[0] = top * ax.weight_lo;
+    spots[k].weight[1] = top * ax.weight_hi;
+    spots[k].weight[2] = bottom * ax.weight_lo;
+    spots[k].weight[3] = bottom * ax.weight_hi;
   }
 }
 
 // C channels of kPixels pixels. Returns the doubtful lanes.
 template <int C, int K, class T>
-VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], const int (&base)[K][kPixels],
-                          i64 c, bool ahead, T* out, i64 out_channel) {
+VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], Offsets (&offsets)[K], i64 c,
+                          bool ahead, T* out, i64 out_channel) {
   Reals sums[C] = {};
   Ints signs[C] = {}, doubt = {};
 #pragma GCC unroll 2
@@ -40,8 +43,12 @@ VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Spots (&spots)[K], con
     const T* plane = in[k].data + c * in[k].channel;
     if (ahead)
       for (int i = 0; i < C; ++i)
-        __builtin_prefetch(plane + i * in[k].channel + base[k][0] + i64(kRowsAhead) * in[k].row);
-    add_samples<C>(plane, in[k], spots[k], base[k], sums, signs);
+        __builtin_prefetch(plane + i * in[k].channel + spots[k].base[0] + i64(kRowsAhead) * in[k].row);
+    each_tap<C>(plane, in[k], spots[k], offsets[k],
+                [&](int i, int j, Reals tap) __attribute__((always_inline)) {
+                  sums[i] = fma(spots[k].weight[j], tap, sums[i]);
+                  if constexpr (!std::is_same_v<T, u8>) signs[i] |= same_bits<Ints>(tap);
+                });
   }
   for (int i = 0; i < C; ++i) {
     doubt |= doubtful(sums[i], signs[i]);
@@ -59,15 +66,15 @@ VFI_FN void planar_row(const Source<T> (&in)[K], int channels, int w, T* out, i6
   for (int begin = 0; begin < w; begin += kPixels) {
     const int x = std::min(begin, w - kPixels);  // the last vector overlaps the one before
     const auto lane = lane_at(x);
-    Spots spots[K];
-    int base[K][kPixels];
-    locate(in, lane, spots, base);
+    Samples spots[K];
+    Offsets offsets[K];
+    locate(in, lane, spots, offsets);
     const bool ahead = x % kLine < kPixels;
     Ints doubt = {};
     int c = 0;
     for (; c + 3 <= channels; c += 3)
-      doubt |= planar_pixels<3>(in, spots, base, c, ahead, out + x, out_channel);
-    for (; c < channels; ++c) doubt |= planar_pixels<1>(in, spots, base, c, ahead, out + x, out_channel);
+      doubt |= planar_pixels<3>(in, spots, offsets, c, ahead, out + x, out_channel);
+    for (; c < channels; ++c) doubt |= planar_pixels<1>(in, spots, offsets, c, ahead, out + x, out_channel);
     if (__builtin_expect(sign_bits(doubt) != 0, 0)) exact(x);
   }
 }

@@ -11,6 +11,11 @@ using Ints = Vector<int>;
 using Words = Vector<u32>;
 constexpr int kPixels = kLanes<float>;
 constexpr u32 kAllLanes = (1u << kPixels) - 1;
+constexpr int kColours = 3;
+
+// How far ahead the pixels are fetched, in rows: flows wander between rows, and then the processor itself
+// doesn't.
+constexpr int kRowsAhead = 3;
 
 // An image that a row of output pixels reads, from one entry of a batch.
 template <class T>
@@ -22,31 +27,52 @@ struct Source {
   int h, w, padding;
 };
 
+// What the vector loops read of an image; all 0 where they can't.
+template <class T>
+Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
+  const i64 extent = (h - 1) * image.y + (w - 1) * image.x + (image.x == kColours ? kColours : 1);
+  if (h < 2 || w < kPixels || extent > 0x7fffffff) return {};
+  return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
+}
+
+// Layouts that have loops of their own; kOther takes the general ones.
+enum class Layout { kPlanar, kRgb, kOther };
+
+// Of the strides between pixels and between channels.
+inline Layout layout_of(i64 pixel, i64 channel, int channels) {
+  if (pixel == 1) return Layout::kPlanar;
+  return pixel == kColours && channel == 1 && channels == kColours ? Layout::kRgb : Layout::kOther;
+}
+template <class T>
+Layout layout_of(const Source<T>& in, int channels) {
+  return layout_of(in.pixel, in.channel, channels);
+}
+
+// Where the taps of a vector are.
 struct Spots {
-  // Of the taps top left, top right, bottom left, bottom right, times the gain of the sample.
-  Reals weight[4];
-  // Where the top left taps are.
+  // The top left ones.
   Ints base;
   // 1: from `first` on side by side. 2: in two pieces, lane i at first + i or second + i. 0: scattered.
   int runs, first, second;
   Ints in_first;
 };
 
-template <class T>
-VFI_FN Spots spots_at(Reals x, Reals y, Reals gain, const Source<T>& in) {
-  const Axis<Reals> ax = axis_at(x, in.w, in.padding), ay = axis_at(y, in.h, in.padding);
-  Spots s;
-  const Reals top = gain * ay.weight_lo, bottom = gain * ay.weight_hi;
-  s.weight[0] = top * ax.weight_lo;
-  s.weight[1] = top * ax.weight_hi;
-  s.weight[2] = bottom * ax.weight_lo;
-  s.weight[3] = bottom * ax.weight_hi;
-  s.base = ay.lo * in.row + ax.lo * in.pixel;
-  return s;
-}
+// The lanes of Spots::base in memory, for where they are needed one by one.
+struct Offsets {
+  int lane[kPixels];
+  // Without the barrier GCC takes them out, or loads them, for every path and not only for the one that needs
+  // them.
+  VFI_FN const int* one_by_one() {
+    asm("" : "+m"(lane));
+    return lane;
+  }
+};
 
 template <class T>
-VFI_FN void find_runs(Spots& s, const Source<T>& in) {
+VFI_FN Spots spots_at(const Axis<Reals>& ax, const Axis<Reals>& ay, const Source<T>& in, Offsets& offsets) {
+  Spots s;
+  s.base = ay.lo * in.row + ax.lo * in.pixel;
+  save(offsets.lane, s.base);
   const Ints start = s.base - Lanes<Reals>::count() * in.pixel;
   s.first = start[0];
   s.second = start[kPixels - 1];
@@ -59,6 +85,7 @@ VFI_FN void find_runs(Spots& s, const Source<T>& in) {
     const int last = in.extent - in.row - (kPixels + 1) * in.pixel;
     if (last >= 0 && u32(s.first) <= u32(last) && u32(s.second) <= u32(last)) s.runs = 2;
   }
+  return s;
 }
 
 // Pixels base and base + 1 of a row, for every lane.
@@ -93,25 +120,21 @@ VFI_FN void load_pairs(const T* row, const int* base, Reals& left, Reals& right)
   right = value_of<T, Reals>(words >> kBits);
 }
 
-// Adds the samples of C planes to `sums`, and the sign bits of their taps to `signs`.
-template <int C, class T>
-VFI_FN void add_samples(const T* plane, const Source<T>& in, const Spots& s, const int* base, Reals* sums,
-                        Ints* signs) {
+// Calls use(c, k, tap) for the taps of C planes: top left, top right, bottom left, bottom right.
+template <int C, class T, class Use>
+VFI_FN void each_tap(const T* plane, const Source<T>& in, const Spots& s, Offsets& offsets, const Use& use) {
   const int row = in.row;
-  const auto add = [&](const auto& load_taps) __attribute__((always_inline)) {
+  const auto each = [&](const auto& load_taps) __attribute__((always_inline)) {
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c, plane += in.channel) {
       Reals tap[4];
       load_taps(tap);
 #pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        sums[c] = fma(s.weight[k], tap[k], sums[c]);
-        if constexpr (!std::is_same_v<T, u8>) signs[c] |= same_bits<Ints>(tap[k]);
-      }
+      for (int k = 0; k < 4; ++k) use(c, k, tap[k]);
     }
   };
   if (s.runs == 1) {
-    add([&](Reals* tap) __attribute__((always_inline)) {
+    each([&](Reals* tap) __attribute__((always_inline)) {
       const T* p = plane + s.first;
       tap[0] = load_as<float>(p);
       tap[1] = load_as<float>(p + 1);
@@ -119,7 +142,7 @@ VFI_FN void add_samples(const T* plane, const Source<T>& in, const Spots& s, con
       tap[3] = load_as<float>(p + row + 1);
     });
   } else if (s.runs == 2) {
-    add([&](Reals* tap) __attribute__((always_inline)) {
+    each([&](Reals* tap) __attribute__((always_inline)) {
       const T *p = plane + s.first, *q = plane + s.second;
       tap[0] = s.in_first ? load_as<float>(p) : load_as<float>(q);
       tap[1] = s.in_first ? load_as<float>(p + 1) : load_as<float>(q + 1);
@@ -127,7 +150,8 @@ VFI_FN void add_samples(const T* plane, const Source<T>& in, const Spots& s, con
       tap[3] = s.in_first ? load_as<float>(p + row + 1) : load_as<float>(q + row + 1);
     });
   } else {
-    add([&](Reals* tap) __attribute__((always_inline)) {
+    const int* base = offsets.one_by_one();
+    each([&](Reals* tap) __attribute__((always_inline)) {
       load_pairs(plane, base, tap[0], tap[1]);
       load_pairs(plane + row, base, tap[2], tap[3]);
     });

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) pair_backward(const type
   const bool wants_inputs = Op::wants_inputs(p);
   for_each_pixel(q.n, q.h, q.w, [&](i64 n, i64 y, int x) {
     const auto lane = Op::lane(p, n, y, x);
-    PairSums<A> sums = {};
+    Slope<A> sums[2] = {};
 #pragma unroll  // else lane and sums, indexed at run time, would lie in memory
     for (int f = 0; f < 2; ++f) {
       const auto& frame = f ? q.frame1 : q.frame0;
@@ -46,9 +46,9 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) pair_backward(const type
         for (int c = 0; c < q.c; ++c) {
           const A grad = number<A>(*q.grad_out.at(n, c, y, x));
           const Slope<A> s = sample_slope(frame.at(n / q.repeat, c, 0, 0), taps);
-          sums.value[f] += grad * s.value;
-          sums.dx[f] += grad * s.dx;
-          sums.dy[f] += grad * s.dy;
+          sums[f].value += grad * s.value;
+          sums[f].dx += grad * s.dx;
+          sums[f].dy += grad * s.dy;
         }
       }
       if (target.data) {

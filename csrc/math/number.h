@@ -167,12 +167,17 @@ VFI_FN void store(u8* p, float v) { *p = !(v > 0) ? u8(0) : v < 255 ? u8(nearest
 // are ?: and & instead of branches.
 template <class V>
 struct Lanes {
+  static constexpr bool kMany = false;
   using Int = int;
   static VFI_FN V position(i64 x) { return V(x); }
   template <class T>
   static VFI_FN V read(const T* p, i64) {
     return number<V>(*p);
   }  // the stride is that of a vector
+  template <class T>
+  static VFI_FN void write(T* p, i64, V v) {
+    store(p, v);
+  }
   static VFI_FN int truncated(V v) { return int(v); }
   static VFI_FN V real(int i) { return V(i); }
 };

@@ -23,15 +23,14 @@ struct PairLane {
   V x[2], y[2], gain[2];
 };
 
-// Sums over the channels, for gradients: of grad * sample, and of grad * the sample's derivatives by x and y.
-template <class A>
-struct PairSums {
-  A value[2], dx[2], dy[2];
-};
-
 template <class V, class F>
 VFI_FN V read(const View<const F>& view, i64 n, i64 c, i64 y, i64 x) {
   return Lanes<V>::read(view.at(n, c, y, x), view.x);
+}
+
+template <class V, class F>
+VFI_FN void write(const View<F>& view, i64 n, i64 c, i64 y, i64 x, V v) {
+  Lanes<V>::write(view.at(n, c, y, x), view.x, v);
 }
 
 }  // namespace vfi

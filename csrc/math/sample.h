@@ -39,6 +39,14 @@ VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   axis.lo = smaller(Lanes<V>::truncated(larger(c, zero)), Int{} + (size > 1 ? size - 2 : 0));
   axis.hi = axis.lo + (size > 1 ? 1 : 0);
   const V d = c - Lanes<V>::real(axis.lo);
+  if (Lanes<V>::kMany && padding == kBorder) {
+    // The same numbers in fewer steps, as d is in [0, 1]. For vectors only: a GPU would pay in registers.
+    axis.weight_lo = one - d;
+    axis.weight_hi = d;
+    axis.slope_lo = -moves;
+    axis.slope_hi = moves;
+    return axis;
+  }
   // Tents, in the form that is exact between the two pixels: there d and 1 - d.
   axis.weight_lo = larger(smaller(one + d, one - d), zero);
   axis.weight_hi = larger(smaller(d, one + one - d), zero);
@@ -92,10 +100,10 @@ VFI_FN A sample(const T* plane, const Taps<A>& taps) {
   return sum;
 }
 
-// A sample and its derivatives by the position.
-template <class A>
+// A sample and its derivatives by the position; also their sums over the channels, each times its gradient.
+template <class V>
 struct Slope {
-  A value, dx, dy;
+  V value, dx, dy;
 };
 
 template <class A, class T>

@@ -33,15 +33,18 @@ struct VoxelFlow {
   }
 
   static VFI_FN bool wants_inputs(const Params& p) { return p.grad_flow.data != nullptr; }
+  static VFI_FN bool wants_slopes(const Params& p, int) { return wants_inputs(p); }
 
-  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<A>& lane,
-                            const PairSums<A>& s) {
+  // sums: of both frames, over the channels.
+  template <class V>
+  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<V>& lane,
+                            const Slope<V> (&sums)[2]) {
     if (!p.grad_flow.data) return;
-    const A k0 = step0(p) * lane.gain[0], k1 = step1(p) * lane.gain[1];
-    store(p.grad_flow.at(n, 0, y, x), k0 * s.dx[0] + k1 * s.dx[1]);
-    store(p.grad_flow.at(n, 1, y, x), k0 * s.dy[0] + k1 * s.dy[1]);
-    const A dt = read<A>(p.flow, n, 2, y, x);
-    store(p.grad_flow.at(n, 2, y, x), dt >= 0 && dt <= 1 ? s.value[1] - s.value[0] : A(0));
+    const V k0 = step0(p) * lane.gain[0], k1 = step1(p) * lane.gain[1];
+    const V dt = read<V>(p.flow, n, 2, y, x), zero = {};
+    write(p.grad_flow, n, 0, y, x, k0 * sums[0].dx + k1 * sums[1].dx);
+    write(p.grad_flow, n, 1, y, x, k0 * sums[0].dy + k1 * sums[1].dy);
+    write(p.grad_flow, n, 2, y, x, (dt >= zero) & (dt <= zero + 1) ? sums[1].value - sums[0].value : zero);
   }
 };
 

@@ -50,36 +50,40 @@ struct WarpBlend {
             {k.a / den, k.b / den}};
   }
 
+  static VFI_FN bool wants_weights(const Params& p) { return p.grad_mask.data || p.grad_timestep; }
   static VFI_FN bool wants_inputs(const Params& p) {
-    return p.grad_flow0.data || p.grad_flow1.data || p.grad_mask.data || p.grad_timestep;
+    return p.grad_flow0.data || p.grad_flow1.data || wants_weights(p);
+  }
+  static VFI_FN bool wants_slopes(const Params& p, int frame) {
+    return (frame ? p.grad_flow1 : p.grad_flow0).data || wants_weights(p);
   }
 
-  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<A>& lane,
-                            const PairSums<A>& s) {
+  // sums: of both frames, over the channels.
+  template <class V>
+  static VFI_FN void finish(const Params& p, i64 n, i64 y, i64 x, const PairLane<V>& lane,
+                            const Slope<V> (&sums)[2]) {
     if (p.grad_flow0.data) {
-      store(p.grad_flow0.at(n, 0, y, x), lane.gain[0] * s.dx[0]);
-      store(p.grad_flow0.at(n, 1, y, x), lane.gain[0] * s.dy[0]);
+      write(p.grad_flow0, n, 0, y, x, lane.gain[0] * sums[0].dx);
+      write(p.grad_flow0, n, 1, y, x, lane.gain[0] * sums[0].dy);
     }
     if (p.grad_flow1.data) {
-      store(p.grad_flow1.at(n, 0, y, x), lane.gain[1] * s.dx[1]);
-      store(p.grad_flow1.at(n, 1, y, x), lane.gain[1] * s.dy[1]);
+      write(p.grad_flow1, n, 0, y, x, lane.gain[1] * sums[1].dx);
+      write(p.grad_flow1, n, 1, y, x, lane.gain[1] * sums[1].dy);
     }
-    if (!p.grad_mask.data && !p.grad_timestep) return;
-    const Blend<A> k = blend_at<A>(p, n, y, x);
-    A by_mask, by_time = 0;
-    if (!p.timestep) {
-      by_mask = s.value[0] - s.value[1];
-    } else if (k.den == 0) {
-      by_mask = 0;
-      by_time = s.value[1] - s.value[0];
-    } else {  // quotient rule; blended = grad * out
-      const A blended = lane.gain[0] * s.value[0] + lane.gain[1] * s.value[1];
-      by_mask = ((1 - k.t) * (s.value[0] - blended) - k.t * (s.value[1] - blended)) / k.den;
-      by_time = ((1 - k.m) * (s.value[1] - blended) - k.m * (s.value[0] - blended)) / k.den;
+    if (!wants_weights(p)) return;
+    const Blend<V> k = blend_at<V>(p, n, y, x);
+    const V zero = {}, s0 = sums[0].value, s1 = sums[1].value;
+    V by_mask = s0 - s1, by_time = zero;
+    if (p.timestep) {
+      // Quotient rule; blended = grad * out.
+      const auto nothing = k.den == zero;
+      const V den = nothing ? zero + 1 : k.den, blended = lane.gain[0] * s0 + lane.gain[1] * s1;
+      by_mask = nothing ? zero : ((1 - k.t) * (s0 - blended) - k.t * (s1 - blended)) / den;
+      by_time = nothing ? s1 - s0 : ((1 - k.m) * (s1 - blended) - k.m * (s0 - blended)) / den;
     }
     if (p.mask_is_logits) by_mask *= k.m * (1 - k.m);
-    if (p.grad_mask.data) store(p.grad_mask.at(n, 0, y, x), by_mask);
-    if (p.grad_timestep) p.grad_timestep[(n * p.pair.h + y) * p.pair.w + x] = by_time;
+    if (p.grad_mask.data) write(p.grad_mask, n, 0, y, x, by_mask);
+    if (p.grad_timestep) Lanes<V>::write(p.grad_timestep + (n * p.pair.h + y) * p.pair.w + x, 1, by_time);
   }
 };
 
