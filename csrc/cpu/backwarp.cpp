@@ -59,37 +59,9 @@ void backwarp_backward_flow_block(const BackwarpParams<F, A>& p, i64 n, int y, i
   }
 }
 
-template <class F, class A>
-void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i64 end) {
-  const BackwarpImage<A>& image = p.images[i];
-  std::vector<A> plane(i64(p.h) * p.w);
-  Taps<A> taps[kBlock];
-  with_image_type<A>(image.dtype, [&](auto type) {
-    using T = decltype(type);
-    const View<const T> grad_out = typed<const T>(image.grad_out);
-    for (i64 task = begin; task < end; ++task) {
-      const i64 frame = task / image.channels;
-      const int c = int(task % image.channels);
-      std::fill(plane.begin(), plane.end(), A(0));
-      for_each_block(frame * p.repeat * p.h, (frame + 1) * p.repeat * p.h, p.h, p.w,
-                     [&](i64 n, int y, int x0, int count) {
-                       locate(p, n, y, x0, count, p.w, 1, taps);
-                       for (int j = 0; j < count; ++j) {
-                         const A grad = number<A>(*grad_out.at(n, c, y, x0 + j));
-                         for (int k = 0; k < 4; ++k)
-                           if (taps[j].weight[k] != 0) plane[taps[j].offset[k]] += taps[j].weight[k] * grad;
-                       }
-                     });
-      for (int y = 0; y < p.h; ++y)
-        for (int x = 0; x < p.w; ++x) *image.grad_image.at(frame, c, y, x) = plane[i64(y) * p.w + x];
-    }
-  });
-}
-
-#define VFI_INSTANTIATE(F, A)                                                                        \
-  template void backwarp_forward_block<F, A>(const BackwarpParams<F, A>&, int, i64, int, int, int);  \
-  template void backwarp_backward_flow_block<F, A>(const BackwarpParams<F, A>&, i64, int, int, int); \
-  template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, i64, i64);
+#define VFI_INSTANTIATE(F, A)                                                                       \
+  template void backwarp_forward_block<F, A>(const BackwarpParams<F, A>&, int, i64, int, int, int); \
+  template void backwarp_backward_flow_block<F, A>(const BackwarpParams<F, A>&, i64, int, int, int);
 VFI_FOR_EACH_BACKWARP(VFI_INSTANTIATE)
 
 }  // namespace vfi

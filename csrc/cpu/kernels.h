@@ -26,11 +26,14 @@ void backwarp_forward_block(const BackwarpParams<F, A>& p, int image, i64 n, int
 template <class F, class A>
 void backwarp_backward_flow_block(const BackwarpParams<F, A>& p, i64 n, int y, int x0, int count);
 
-// Units are the planes of both frames (2 * n / repeat * c), or of image i (n / repeat * channels).
-template <class Op>
-void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end);
-template <class F, class A>
-void backwarp_backward_image(const BackwarpParams<F, A>& p, int i, i64 begin, i64 end);
+// Gradients of images are summed in bands of their rows, of which each has one owner. It must know who adds
+// to it: a row of the output reads the rows first .. last of an image, and the one after.
+struct Reach {
+  int first, last;
+};
+// As high as a buffer for a band may get: the fewer bands, the less is looked at twice.
+constexpr int band_rows(int w) { return std::max(1, std::min(64, (1 << 17) / w)); }
+constexpr int bands_of(int h, int w) { return (h - 1) / band_rows(w) + 1; }
 
 // The instruction sets that hot loops exist for (versions.h), and the one that runs: the best of this
 // processor, or what the environment variable VFI_CPU=base|v3|v4 asks for.
@@ -38,24 +41,35 @@ enum class Level { kBase, kV3, kV4 };
 Level cpu_level();
 const char* name_of(Level level);
 
-// Units are rows of the output (n * h); for sepconv_backward_image the planes of the selected term's image (n
-// * c).
-#define VFI_DECLARE(version)                                                      \
-  namespace version {                                                             \
-  template <class Op>                                                             \
-  void pair_forward(const typename Op::Params& p, i64 begin, i64 end);            \
-  template <class Op>                                                             \
-  void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);    \
-  template <class F, class A>                                                     \
-  void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);       \
-  template <class F, class A>                                                     \
-  void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end); \
-  template <class T, class F>                                                     \
-  void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);         \
-  template <class T, class F>                                                     \
-  void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);   \
-  template <class T, class F>                                                     \
-  void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end);  \
+// Units are rows of the output (n * h), also for reaches, which finds [n * h] of an image, or of frame 0 and
+// then of frame 1. For pair_backward_frames units are the bands of both frames (n / repeat * bands_of(h, w) *
+// 2), for backwarp_backward_image those of image k (n / repeat * bands_of(h, w)), for sepconv_backward_image
+// the planes of the selected term's image (n * c).
+#define VFI_DECLARE(version)                                                                          \
+  namespace version {                                                                                 \
+  template <class Op>                                                                                 \
+  void pair_forward(const typename Op::Params& p, i64 begin, i64 end);                                \
+  template <class Op>                                                                                 \
+  void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);                        \
+  template <class F, class A>                                                                         \
+  void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);                           \
+  template <class F, class A>                                                                         \
+  void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end);                     \
+  template <class Op>                                                                                 \
+  void pair_reaches(const typename Op::Params& p, Reach* reaches, i64 begin, i64 end);                \
+  template <class Op>                                                                                 \
+  void pair_backward_frames(const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end);  \
+  template <class F, class A>                                                                         \
+  void backwarp_reaches(const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, i64 end);           \
+  template <class F, class A>                                                                         \
+  void backwarp_backward_image(const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, \
+                               i64 end);                                                              \
+  template <class T, class F>                                                                         \
+  void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);                             \
+  template <class T, class F>                                                                         \
+  void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);                       \
+  template <class T, class F>                                                                         \
+  void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end);                      \
   }
 VFI_DECLARE(base)
 #ifdef VFI_HAS_VERSIONS
@@ -89,6 +103,22 @@ void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
 template <class F, class A>
 void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   VFI_CALL(backwarp_backward_flow(p, begin, end))
+}
+template <class Op>
+void pair_reaches(const typename Op::Params& p, Reach* reaches, i64 begin, i64 end) {
+  VFI_CALL(pair_reaches<Op>(p, reaches, begin, end))
+}
+template <class Op>
+void pair_backward_frames(const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end) {
+  VFI_CALL(pair_backward_frames<Op>(p, reaches, begin, end))
+}
+template <class F, class A>
+void backwarp_reaches(const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, i64 end) {
+  VFI_CALL(backwarp_reaches(p, reaches, begin, end))
+}
+template <class F, class A>
+void backwarp_backward_image(const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, i64 end) {
+  VFI_CALL(backwarp_backward_image(p, k, reaches, begin, end))
 }
 template <class T, class F>
 void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {

@@ -63,33 +63,4 @@ void pair_backward_inputs_block(const typename Op::Params& p, i64 n, int y, int 
   for (int i = 0; i < count; ++i) Op::finish(p, n, y, x0 + i, Op::lane(p, n, y, x0 + i), sums[i]);
 }
 
-// Gradients of frame planes [begin, end) of 2 * (n / repeat) * c. A plane belongs to one caller, which visits
-// its source pixels in order: no atomics, and the same result with any number of threads.
-template <class Op>
-void pair_backward_frames(const typename Op::Params& p, i64 begin, i64 end) {
-  using A = typename Op::A;
-  const auto& q = p.pair;
-  const i64 frames = q.n / q.repeat;
-  std::vector<A> plane(i64(q.h) * q.w);
-  for (i64 task = begin; task < end; ++task) {
-    const int c = int(task % q.c), f = int(task / q.c / frames);
-    const i64 frame = task / q.c % frames;
-    const View<A>& target = f ? q.grad_frame1 : q.grad_frame0;
-    if (!target.data) continue;
-    std::fill(plane.begin(), plane.end(), A(0));
-    for_each_block(frame * q.repeat * q.h, (frame + 1) * q.repeat * q.h, q.h, q.w,
-                   [&](i64 n, int y, int x0, int count) {
-                     for (int i = 0; i < count; ++i) {
-                       const auto lane = Op::lane(p, n, y, x0 + i);
-                       const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, q.w, 1);
-                       const A grad = number<A>(*q.grad_out.at(n, c, y, x0 + i)) * lane.gain[f];
-                       for (int k = 0; k < 4; ++k)
-                         if (taps.weight[k] != 0) plane[taps.offset[k]] += taps.weight[k] * grad;
-                     }
-                   });
-    for (int y = 0; y < q.h; ++y)
-      for (int x = 0; x < q.w; ++x) *target.at(frame, c, y, x) = plane[i64(y) * q.w + x];
-  }
-}
-
 }  // namespace vfi

@@ -6,10 +6,8 @@ namespace vfi {
   template void pair_forward_block<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, int, int, int);
 VFI_FOR_EACH_PAIR(VFI_FORWARD)
 
-#define VFI_BACKWARD(T, F)                                                                               \
-  template void pair_backward_inputs_block<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, int, int, \
-                                                            int);                                        \
-  template void pair_backward_frames<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, i64);
+#define VFI_BACKWARD(T, F) \
+  template void pair_backward_inputs_block<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, i64, int, int, int);
 VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)
 
 }  // namespace vfi

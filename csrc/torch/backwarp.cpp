@@ -135,10 +135,15 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
 #endif
     if (p.grad_flow.data)
       on_cpu(s.n * s.h, s.w, [&](i64 begin, i64 end) { backwarp_backward_flow(p, begin, end); });
+    if (!grads.wanted(0, p.count)) return;
+    std::vector<Reach> reaches(s.n * s.h);
+    on_cpu(s.n * s.h, s.w / kReachesAPixel,
+           [&](i64 begin, i64 end) { backwarp_reaches(p, reaches.data(), begin, end); });
     for (int k = 0; k < p.count; ++k)
       if (p.images[k].grad_image.data)
-        on_cpu(s.n / p.repeat * p.images[k].channels, s.h * s.w * p.repeat,
-               [&](i64 begin, i64 end) { backwarp_backward_image(p, k, begin, end); });
+        on_cpu(s.n / p.repeat * bands_of(p.h, p.w),
+               band_rows(p.w) * s.w * p.repeat * p.images[k].channels / 3,
+               [&](i64 begin, i64 end) { backwarp_backward_image(p, k, reaches.data(), begin, end); });
   });
   return grads.results();
 }

@@ -157,6 +157,9 @@ void with_types(ScalarType image, ScalarType input, const Fn& f) {
   STD_TORCH_CHECK(false, "vfi_kernels: these dtypes don't go together");
 }
 
+// Pixels that take as long to locate as one takes to read and weigh.
+constexpr i64 kReachesAPixel = 16;
+
 // Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls
 // stay on one thread.
 template <class Body>

@@ -56,9 +56,12 @@ void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& f
   const auto& q = p.pair;
   if (Op::wants_inputs(p))
     on_cpu(i64(q.n) * q.h, q.w, [&](i64 begin, i64 end) { pair_backward_inputs<Op>(p, begin, end); });
-  if (q.grad_frame0.data || q.grad_frame1.data)
-    on_cpu(2 * (q.n / q.repeat) * q.c, i64(q.h) * q.w * q.repeat,
-           [&](i64 begin, i64 end) { pair_backward_frames<Op>(p, begin, end); });
+  if (!q.grad_frame0.data && !q.grad_frame1.data) return;
+  std::vector<Reach> reaches(2 * i64(q.n) * q.h);
+  on_cpu(i64(q.n) * q.h, q.w / kReachesAPixel,
+         [&](i64 begin, i64 end) { pair_reaches<Op>(p, reaches.data(), begin, end); });
+  on_cpu(q.n / q.repeat * i64(bands_of(q.h, q.w)) * 2, i64(band_rows(q.w)) * q.w * q.repeat,
+         [&](i64 begin, i64 end) { pair_backward_frames<Op>(p, reaches.data(), begin, end); });
 }
 
 }  // namespace vfi
