@@ -41,7 +41,12 @@ enum class Level { kBase, kV3, kV4 };
 Level cpu_level();
 const char* name_of(Level level);
 
-// Units are rows of the output (n * h); for backward_image the planes of the selected term's image (n * c).
+// Columns of sepconv's image whose gradient is a unit of work.
+constexpr int kUnitColumns = 16;
+inline int column_units(int width) { return (width + kUnitColumns - 1) / kUnitColumns; }
+
+// Units are rows of the output (n * h); for backward_image of sepconv pieces of kUnitColumns columns of the
+// selected term's image (n * column_units(image_w)).
 #define VFI_DECLARE(version)                                                     \
   namespace version {                                                            \
   template <class Op>                                                            \
