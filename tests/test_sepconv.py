@@ -249,3 +249,62 @@ def test_accuracy_of_many_taps(backend: Backend):
     expected = oracle.sepconv(*inputs)
     got = backend.forward("sepconv", inputs).cpu().double()
     assert ((got - expected).abs() / expected).max() < 2e-6
+
+
+@pytest.mark.parametrize(("kv", "kh"), [(1, 1), (2, 3), (4, 5), (9, 51), (51, 8)])
+@pytest.mark.parametrize("width", [3, 8, 17, 30])
+@pytest.mark.parametrize("padding", ["valid", "replicate"])
+def test_sizes_around_the_blocks(compiled: None, padding, width, kv, kh):
+    """Widths and heights that no vector, strip or tile divides, and images smaller than the taps."""
+    backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
+    check(backend, inputs_of(2, 1, 4, 6, width, kv, kh, (FLOAT, FLOAT), padding))
+
+
+def test_wider_than_a_tile(compiled: None):
+    backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
+    for padding in ("valid", "replicate"):
+        check(backend, inputs_of(1, 2, 1, 18, 530, 3, 5, (FLOAT, FLOAT), padding))
+
+
+@pytest.mark.parametrize("padding", ["valid", "replicate"])
+def test_threads_change_nothing(compiled: None, padding):
+    backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
+    inputs = inputs_of(1, 2, 3, 37, 83, 9, 6, (FLOAT, FLOAT), padding)
+    grad, threads, results = samples.image(2, 3, 37, 83), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append([backend.forward("sepconv", inputs), *backend.gradients("sepconv", grad, inputs)])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("special", [INF, NAN])
+@pytest.mark.parametrize("padding", ["valid", "replicate"])
+def test_special_values_in_gradients(compiled: None, padding, special):
+    """Inf and NaN of the gradient, a tap or the image reach what they are multiplied with, and no more."""
+    backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
+    for which in range(4):
+        inputs = inputs_of(1, 1, 3, 9, 30, 5, 6, (FLOAT, FLOAT), padding)
+        grad = samples.image(1, 3, 9, 30)
+        [grad, inputs[0][0], inputs[1][0], inputs[2][0]][which][0, 1, 4, 13] = special
+        got = backend.gradients("sepconv", grad, inputs)
+        expected = oracle.gradients("sepconv", grad, inputs)
+        for a, b in zip(got, expected, strict=True):
+            assert torch.equal(a.isfinite(), b.isfinite())
+            oracle.assert_gradients([a.nan_to_num(0, 0, 0)], [b.nan_to_num(0, 0, 0)])
+
+
+def test_layouts_of_taps_and_gradient(compiled: None):
+    backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
+    for dtypes in [(FLOAT, FLOAT), (HALF, HALF), (DOUBLE, DOUBLE)]:
+        inputs = inputs_of(1, 2, 3, 7, 35, 6, 9, dtypes, "replicate")
+        grad = samples.image(1, 1, 1, 1, dtype=dtypes[0]).expand(2, 3, 7, 35)
+        last = [[t.contiguous(memory_format=torch.channels_last) for t in part] for part in inputs[:3]]
+        expected = oracle.gradients("sepconv", grad, inputs)
+        oracle.assert_gradients(backend.gradients("sepconv", grad, [*last, "replicate"]), expected)
+        oracle.assert_result(
+            backend.forward("sepconv", [*last, "replicate"]), oracle.sepconv(*inputs), dtypes[0]
+        )

@@ -41,98 +41,78 @@ enum class Level { kBase, kV3, kV4 };
 Level cpu_level();
 const char* name_of(Level level);
 
-// Units are rows of the output (n * h), also for reaches, which finds [n * h] of an image, or of frame 0 and
-// then of frame 1. For pair_backward_frames units are the bands of both frames (n / repeat * bands_of(h, w) *
-// 2), for backwarp_backward_image those of image k (n / repeat * bands_of(h, w)), for sepconv_backward_image
-// the planes of the selected term's image (n * c).
-#define VFI_DECLARE(version)                                                                          \
-  namespace version {                                                                                 \
-  template <class Op>                                                                                 \
-  void pair_forward(const typename Op::Params& p, i64 begin, i64 end);                                \
-  template <class Op>                                                                                 \
-  void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end);                        \
-  template <class F, class A>                                                                         \
-  void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end);                           \
-  template <class F, class A>                                                                         \
-  void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end);                     \
-  template <class Op>                                                                                 \
-  void pair_reaches(const typename Op::Params& p, Reach* reaches, i64 begin, i64 end);                \
-  template <class Op>                                                                                 \
-  void pair_backward_frames(const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end);  \
-  template <class F, class A>                                                                         \
-  void backwarp_reaches(const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, i64 end);           \
-  template <class F, class A>                                                                         \
-  void backwarp_backward_image(const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, \
-                               i64 end);                                                              \
-  template <class T, class F>                                                                         \
-  void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end);                             \
-  template <class T, class F>                                                                         \
-  void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end);                       \
-  template <class T, class F>                                                                         \
-  void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end);                      \
-  }
-VFI_DECLARE(base)
+// Columns of sepconv's image whose gradient is a unit of work.
+constexpr int kUnitColumns = 16;
+inline int column_units(int width) { return (width + kUnitColumns - 1) / kUnitColumns; }
+
+// VFI_KERNEL(template, name, arguments, call) declares a kernel for every instruction set, and a function
+// that calls the one for this processor.
+#define VFI_OP template <class Op>
+#define VFI_TYPES template <class F, class A>
 #ifdef VFI_HAS_VERSIONS
-VFI_DECLARE(v3)
-VFI_DECLARE(v4)
-#define VFI_CALL(...)           \
-  switch (cpu_level()) {        \
-    case Level::kV4:            \
-      return v4::__VA_ARGS__;   \
-    case Level::kV3:            \
-      return v3::__VA_ARGS__;   \
-    case Level::kBase:          \
-      return base::__VA_ARGS__; \
+#define VFI_KERNEL(TEMPLATE, NAME, ARGUMENTS, ...) \
+  namespace base {                                 \
+  TEMPLATE void NAME ARGUMENTS;                    \
+  }                                                \
+  namespace v3 {                                   \
+  TEMPLATE void NAME ARGUMENTS;                    \
+  }                                                \
+  namespace v4 {                                   \
+  TEMPLATE void NAME ARGUMENTS;                    \
+  }                                                \
+  TEMPLATE void NAME ARGUMENTS {                   \
+    switch (cpu_level()) {                         \
+      case Level::kV4:                             \
+        return v4::__VA_ARGS__;                    \
+      case Level::kV3:                             \
+        return v3::__VA_ARGS__;                    \
+      case Level::kBase:                           \
+        return base::__VA_ARGS__;                  \
+    }                                              \
   }
 #else
-#define VFI_CALL(...) base::__VA_ARGS__;
+#define VFI_KERNEL(TEMPLATE, NAME, ARGUMENTS, ...) \
+  namespace base {                                 \
+  TEMPLATE void NAME ARGUMENTS;                    \
+  }                                                \
+  TEMPLATE void NAME ARGUMENTS { return base::__VA_ARGS__; }
 #endif
 
-template <class Op>
-void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
-  VFI_CALL(pair_forward<Op>(p, begin, end))
-}
-template <class Op>
-void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
-  VFI_CALL(pair_backward_inputs<Op>(p, begin, end))
-}
-template <class F, class A>
-void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
-  VFI_CALL(backwarp_forward(p, begin, end))
-}
-template <class F, class A>
-void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
-  VFI_CALL(backwarp_backward_flow(p, begin, end))
-}
-template <class Op>
-void pair_reaches(const typename Op::Params& p, Reach* reaches, i64 begin, i64 end) {
-  VFI_CALL(pair_reaches<Op>(p, reaches, begin, end))
-}
-template <class Op>
-void pair_backward_frames(const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end) {
-  VFI_CALL(pair_backward_frames<Op>(p, reaches, begin, end))
-}
-template <class F, class A>
-void backwarp_reaches(const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, i64 end) {
-  VFI_CALL(backwarp_reaches(p, reaches, begin, end))
-}
-template <class F, class A>
-void backwarp_backward_image(const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, i64 end) {
-  VFI_CALL(backwarp_backward_image(p, k, reaches, begin, end))
-}
-template <class T, class F>
-void sepconv_forward(const SepconvParams<T, F>& p, i64 begin, i64 end) {
-  VFI_CALL(sepconv_forward(p, begin, end))
-}
-template <class T, class F>
-void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end) {
-  VFI_CALL(sepconv_backward_taps(p, begin, end))
-}
-template <class T, class F>
-void sepconv_backward_image(const SepconvParams<T, F>& p, i64 begin, i64 end) {
-  VFI_CALL(sepconv_backward_image(p, begin, end))
-}
-#undef VFI_CALL
-#undef VFI_DECLARE
+// Units are rows of the output (n * h).
+VFI_KERNEL(VFI_OP, pair_forward, (const typename Op::Params& p, i64 begin, i64 end),
+           pair_forward<Op>(p, begin, end))
+VFI_KERNEL(VFI_OP, pair_backward_inputs, (const typename Op::Params& p, i64 begin, i64 end),
+           pair_backward_inputs<Op>(p, begin, end))
+VFI_KERNEL(VFI_TYPES, backwarp_forward, (const BackwarpParams<F, A>& p, i64 begin, i64 end),
+           backwarp_forward(p, begin, end))
+VFI_KERNEL(VFI_TYPES, backwarp_backward_flow, (const BackwarpParams<F, A>& p, i64 begin, i64 end),
+           backwarp_backward_flow(p, begin, end))
+VFI_KERNEL(VFI_TYPES, sepconv_forward, (const SepconvParams<F, A>& p, i64 begin, i64 end),
+           sepconv_forward(p, begin, end))
+VFI_KERNEL(VFI_TYPES, sepconv_backward_taps, (const SepconvParams<F, A>& p, i64 begin, i64 end),
+           sepconv_backward_taps(p, begin, end))
+
+// The same; finds the reaches [n * h] of an image, or those of frame 0 and then of frame 1.
+VFI_KERNEL(VFI_OP, pair_reaches, (const typename Op::Params& p, Reach* reaches, i64 begin, i64 end),
+           pair_reaches<Op>(p, reaches, begin, end))
+VFI_KERNEL(VFI_TYPES, backwarp_reaches, (const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, i64 end),
+           backwarp_reaches(p, reaches, begin, end))
+
+// Units are bands: of both frames (n / repeat * bands_of(h, w) * 2), or of image k (n / repeat * bands_of(h,
+// w)).
+VFI_KERNEL(VFI_OP, pair_backward_frames,
+           (const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end),
+           pair_backward_frames<Op>(p, reaches, begin, end))
+VFI_KERNEL(VFI_TYPES, backwarp_backward_image,
+           (const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, i64 end),
+           backwarp_backward_image(p, k, reaches, begin, end))
+
+// Units are pieces of kUnitColumns columns of the selected term's image (n * column_units(image_w)).
+VFI_KERNEL(VFI_TYPES, sepconv_backward_image, (const SepconvParams<F, A>& p, i64 begin, i64 end),
+           sepconv_backward_image(p, begin, end))
+
+#undef VFI_KERNEL
+#undef VFI_TYPES
+#undef VFI_OP
 
 }  // namespace vfi

@@ -71,15 +71,11 @@ void add_tap_block(const A* image, i64 channel_stride, int pitch, const TapBlock
 template <class A, bool kVertical, bool kHorizontal>
 void add_tap_channels(const ImageTile<A>& tile, int channels, int y, int x, int pitch, TapBlock<A> b, int kv,
                       int kh) {
-  int c = 0;
-  const auto add = [&](auto add_some, int some) {
-    add_some(tile.row(c, y) + x, tile.channel_stride(), pitch, b, kv, kh);
-    c += some;
-    b.grad += some * kTapRows * kLanes<A>;
-  };
-  while (channels - c >= 3) add(add_tap_block<A, 3, kVertical, kHorizontal>, 3);
-  if (channels - c == 2) add(add_tap_block<A, 2, kVertical, kHorizontal>, 2);
-  if (channels - c == 1) add(add_tap_block<A, 1, kVertical, kHorizontal>, 1);
+  for (int c = 0; c < channels; c += kChannels, b.grad += kChannels * kTapRows * kLanes<A>)
+    with_count<kChannels>(std::min(kChannels, channels - c), [&](auto count) {
+      add_tap_block<A, decltype(count)::value, kVertical, kHorizontal>(
+          tile.row(c, y) + x, tile.channel_stride(), pitch, b, kv, kh);
+    });
 }
 
 // Both tap gradients of rows [begin, end) of n * h, as far as they are wanted.
@@ -102,7 +98,7 @@ void sepconv_backward_taps(const SepconvParams<T, F>& p, i64 begin, i64 end) {
         const int columns = std::min(kTileColumns, p.w - x0);
         const int pitch = (columns + L - 1) / L * L + term.kh - 1;
         const int tile_rows = (rows + R - 1) / R * R + term.kv - 1;
-        tile.fill(term, n, p.c, y0, tile_rows, x0, columns + term.kh - 1, pitch);
+        tile.fill(term, n, 0, p.c, y0, tile_rows, x0, columns + term.kh - 1, pitch);
         for (int y = 0; y < rows; y += R) {
           const int some = std::min(R, rows - y);
           pack_taps<A, R>(term.vertical, term.kv, n, y0 + y, some, x0, columns, vertical.data());

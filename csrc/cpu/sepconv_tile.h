@@ -5,8 +5,9 @@
 
 namespace vfi::VFI_VERSION {
 
+// Lanes of a vector. Image vectors start anywhere, and Zen 4 is slow with 64 bytes that cross a cache line.
 template <class A>
-constexpr int kBlockWidth = kLanes<A>;
+constexpr int kWidth = std::min(VFI_VECTOR_BYTES, 32) / int(sizeof(A));
 constexpr int kChannels = 3;  // whose sums are in registers together
 
 // Calls f with a count of 1 to kMost as a type, so that loops over it can be unrolled.
@@ -16,26 +17,27 @@ VFI_FN void with_count(int count, const Fn& f) {
   if constexpr (kMost > 1) with_count<kMost - 1>(count, f);
 }
 
-// A piece of the padded image: rows [y, y + rows) and columns [x, x + columns), all channels, zeros beyond
+// A piece of the padded image: some channels, rows [y, y + rows) and columns [x, x + columns), zeros beyond
 // its right edge.
 template <class A>
 class ImageTile {
  public:
   template <class T, class F>
-  void fill(const SepconvTerm<T, F>& term, i64 n, int channels, int y, int rows, int x, int columns,
-            int pitch) {
+  void fill(const SepconvTerm<T, F>& term, i64 n, int channel, int channels, int y, int rows, int x,
+            int columns, int pitch) {
     rows_ = rows;
     pitch_ = pitch;
     data_.resize(i64(channels) * rows * pitch);
     A* to = data_.data();
     for (int c = 0; c < channels; ++c)
       for (int r = 0; r < rows; ++r, to += pitch) {
-        const T* from = term.image.at(n, c, clamped(y + r - term.top, term.image_h), 0);
+        const T* from = term.image.at(n, channel + c, clamped(y + r - term.top, term.image_h), 0);
         copy_row(term, from, x - term.left, columns, to);
         std::fill(to + columns, to + pitch, A(0));
       }
   }
   const A* row(int c, int r) const { return data_.data() + (i64(c) * rows_ + r) * pitch_; }
+  int pitch() const { return pitch_; }
   i64 channel_stride() const { return i64(rows_) * pitch_; }
 
  private:

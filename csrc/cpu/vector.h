@@ -49,6 +49,22 @@ VFI_FN V shuffled(V a, V b, I i) {
 #endif
 }
 
+// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them.
+template <class V, int D = kLanesOf<V> / 2>
+VFI_FN void transpose(V* rows) {
+  using Index = Vector<std::conditional_t<sizeof(rows[0][0]) == 8, i64, int>, kLanesOf<V>>;
+  const Index low = build<Index>([](int i) { return i & D ? kLanesOf<V> + i - D : i; });
+  const Index high = build<Index>([](int i) { return i & D ? kLanesOf<V> + i : i + D; });
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanesOf<V>; ++r)
+    if (!(r & D)) {
+      const V a = rows[r], b = rows[r + D];
+      rows[r] = shuffled(a, b, low);
+      rows[r + D] = shuffled(a, b, high);
+    }
+  if constexpr (D > 1) transpose<V, D / 2>(rows);
+}
+
 // a * b + c, in one rounding where the instruction set can.
 template <class V>
 VFI_FN V fma(V a, V b, V c) {

@@ -127,7 +127,7 @@ Tensors backward(const Tensor& grad, const Tensors& images, const Tensors& verti
              [&](i64 begin, i64 end) { sepconv_backward_taps(p, begin, end); });
       for (p.selected = 0; p.selected < p.terms; ++p.selected)
         if (p.term[p.selected].grad_image.data)
-          on_cpu(i64(p.n) * p.c, p.w * cost(p) * p.h,
+          on_cpu(i64(p.n) * column_units(p.term[p.selected].image_w), kUnitColumns * cost(p) * p.h,
                  [&](i64 begin, i64 end) { sepconv_backward_image(p, begin, end); });
     } else {
       STD_TORCH_CHECK(false, "vfi_kernels: uint8 images have no gradient");
