@@ -52,9 +52,8 @@ def flows(kind: str, dtype: torch.dtype) -> Tensor:
 def images(kind: str, channels: int, dtype: torch.dtype) -> Tensor:
     image = samples.image(2, channels, HEIGHT, WIDTH, dtype=dtype)
     if kind == "special" and dtype != BYTE:
-        image.view(-1)[::11] = (
-            torch.tensor([NAN, INF, -INF, -0.0]).repeat(1000)[: image.view(-1)[::11].numel()].to(dtype)
-        )
+        count = image.view(-1)[::11].numel()
+        image.view(-1)[::11] = torch.tensor([NAN, INF, -INF, -0.0]).repeat(count)[:count].to(dtype)
         image[:, :, 5:9] = -0.0
     return image
 
@@ -72,6 +71,25 @@ def cases() -> list[tuple[str, list]]:
         ]
         for padding in ("border", "zeros")
     ]
+    # Pixels of many channels: whole vectors and what is left over of them, and several images of one call.
+    for channels in (1, 2, 4, 5, 8, 16, 17, 33):
+        for dtypes in [(FLOAT, FLOAT), (HALF, FLOAT), (BRAIN, BRAIN), (BYTE, FLOAT)]:
+            kind = ("constant", "smooth", "rough", "wild")[channels % 4]
+            pair = [
+                images("special", channels, dtypes[0]).contiguous(memory_format=torch.channels_last)
+                for _ in range(2)
+            ]
+            flow, mask = flows(kind, dtypes[1]), samples.mask(2, HEIGHT, WIDTH, dtype=dtypes[1])
+            padding = "zeros" if channels % 2 else "border"
+            found.append(("warp_blend", [*pair, flow, flow.flip(0), mask, None, False, padding]))
+            found.append(("voxel_flow", [*pair, torch.cat([flow, mask], 1), "interpolate", padding]))
+            if dtypes[0] != BYTE:
+                found.append(("backwarp", [[pair[0]], still, padding]))
+                planar = images("special", 33 - channels + 1, dtypes[0])
+                # Groups of equal strides; slices of pixels, whose output is planar; slices of planes.
+                apart = torch.cat(pair, 1)
+                mixed = [planar, pair[0], pair[1], apart[:, :channels], planar[:, :1]]
+                found.append(("backwarp", [mixed, flow, padding]))
     for dtypes in [
         (FLOAT, FLOAT),
         (HALF, FLOAT),

@@ -139,19 +139,19 @@ VFI_FN Vector<u32, N> load_bits(const void* p, T) {
   using Half = unsigned short;
   return __builtin_convertvector((load<Half, N>(static_cast<const Half*>(p))), Vector<u32, N>);
 }
-template <class T>
-VFI_FN void save_bits(T* p, Vector<u32> v) {
+template <class T, class U>
+VFI_FN void save_bits(T* p, U v) {
 #if VFI_VECTOR_BYTES == 32
-  const __m128i halves =
-      _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
-  if constexpr (sizeof(T) == 2) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
-  if constexpr (sizeof(T) == 1)
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
-#else
-  using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;
-  const auto bits = __builtin_convertvector(v, Vector<Bits, kLanes<u32>>);
-  memcpy(p, &bits, sizeof(bits));
+  if constexpr (sizeof(U) == 32) {
+    const __m128i halves =
+        _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
+    if constexpr (sizeof(T) == 2) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+  }
 #endif
+  using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;
+  const auto bits = __builtin_convertvector(v, Vector<Bits, kLanesOf<U>>);
+  memcpy(p, &bits, sizeof(bits));
 }
 
 // A vector of numbers that lie side by side in any stored type.
@@ -193,19 +193,24 @@ VFI_FN Vector<float> load_quads(const At& at) {
 
 // A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN
 // becomes.
-template <class T>
-VFI_FN void save_as(T* p, Vector<float> v) {
+template <class T, class V>
+VFI_FN void save_as(T* p, V v) {
   if constexpr (std::is_same_v<T, f32>) return save(p, v);
-#if VFI_VECTOR_BYTES == 32
-  if constexpr (std::is_same_v<T, f16>)
-    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                            _mm256_cvtps_ph(__m256(v), _MM_FROUND_TO_NEAREST_INT));
-#elif VFI_VECTOR_BYTES == 64
-  if constexpr (std::is_same_v<T, f16>)
-    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                               _mm512_cvtps_ph(__m512(v), _MM_FROUND_TO_NEAREST_INT));
+  if constexpr (std::is_same_v<T, f16>) {
+#if VFI_VECTOR_BYTES >= 32
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT;
+    void* bytes = p;
+    if constexpr (sizeof(v) == 16)
+      return _mm_storel_epi64(static_cast<__m128i*>(bytes), _mm_cvtps_ph(__m128(v), kNearest));
+    if constexpr (sizeof(v) == 32)
+      return _mm_storeu_si128(static_cast<__m128i*>(bytes), _mm256_cvtps_ph(__m256(v), kNearest));
 #endif
-  if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32>>(v));
+#if VFI_VECTOR_BYTES == 64
+    if constexpr (sizeof(v) == 64)
+      return _mm256_storeu_si256(static_cast<__m256i*>(bytes), _mm512_cvtps_ph(__m512(v), kNearest));
+#endif
+  }
+  if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32, kLanesOf<V>>>(v));
 }
 
 // An array whose start is aligned for vectors: one that crosses two cache lines is loaded at half the speed.

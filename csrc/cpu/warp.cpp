@@ -1,8 +1,45 @@
 // Forward passes of warp_blend, voxel_flow and backwarp, once for each instruction set.
 #include "kernels.h"
+#include "warp_pixels.h"
 #include "warp_rgb.h"
 
 namespace vfi::VFI_VERSION {
+
+namespace {
+
+// Whether the loops for three channels side by side can write a row.
+template <int K>
+bool is_rgb(const Row<K>& row) {
+  bool rgb = row.channels == kColours && row.pixel == kColours && row.channel == 1;
+  for (const Source<void>& in : row.in) rgb &= in.data && in.pixel == kColours && in.channel == 1;
+  return rgb;
+}
+
+// What writes other rows; null where only the general loops can.
+template <class T, int K>
+Sampler<K> sampler_of(const Row<K>& row) {
+  bool planar = row.pixel == 1, interleaved = row.channel == 1;
+  for (const Source<void>& in : row.in) {
+    if (!in.data) return nullptr;
+    planar &= in.pixel == 1;
+    interleaved &= in.channel == 1;
+  }
+  if (planar) return sample_planar<T, K>;
+  if (!interleaved || row.channels < 2) return nullptr;
+  if (row.channels >= kPixels) return sample_pixels<kPixels, T, K>;
+  if constexpr (kPixels > 8)
+    if (row.channels >= 8) return sample_pixels<8, T, K>;
+  return row.channels >= 4 ? sample_pixels<4, T, K> : sample_pixels<2, T, K>;
+}
+
+// Calls body(x) for the vectors of a span that the bits of `again` name.
+template <int K, class Body>
+void for_each_of(u32 again, const Span<K>& span, const Body& body) {
+  for (int v = 0; again; ++v, again >>= 1)
+    if (again & 1) body(span.vectors[v].x);
+}
+
+}  // namespace
 
 template <class Op>
 void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
@@ -12,76 +49,124 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
     const typename Op::Params mine =
         p;  // whose fields no store to a pixel can change, as far as the compiler knows
     const auto& q = mine.pair;
-    const Source<T> sources[2] = {source_of(q.frame0, q.h, q.w, q.padding),
-                                  source_of(q.frame1, q.h, q.w, q.padding)};
-    const Layout layout = layout_of(q.out.x, q.out.c, q.c);
-    if (layout != Layout::kOther && layout == layout_of(sources[0], q.c) &&
-        layout == layout_of(sources[1], q.c)) {
-      for (i64 row = begin; row < end; ++row) {
-        const i64 n = row / q.h;
-        const int y = int(row % q.h);
-        Source<T> in[2] = {sources[0], sources[1]};
-        in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
-        in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
+    const auto source = [&](const auto& frame) {
+      return source_of(typed<const void>(frame), q.h, q.w, q.padding);
+    };
+    Row<2> row = {{source(q.frame0), source(q.frame1)}, nullptr, q.out.c, q.out.x, q.c};
+    const bool rgb = is_rgb(row);
+    const Sampler<2> sample = sampler_of<T>(row);
+    if (sample) {
+      for_each_strip(begin, end, q.h, q.w, [&](i64 n, int y, int first, int last) {
+        row.in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
+        row.in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
+        row.out = q.out.at(n, 0, y, 0);
         const auto lane_at = [&](int x) __attribute__((always_inline)) {
           return Op::template lane<Reals>(mine, n, y, x);
         };
         const auto exact_at = [&](int x) { exact(n, y, x, kPixels); };
-        T* out = q.out.at(n, 0, y, 0);
-        if (layout == Layout::kPlanar)
-          planar_row(in, q.c, q.w, out, q.out.c, lane_at, exact_at);
-        else
-          rgb_row(in, q.w, out, lane_at, exact_at);
-      }
+        if (rgb) {
+          const Sources<T, 2> sources(row);
+          return rgb_row(sources.in, first, last, q.w, static_cast<T*>(row.out), lane_at, exact_at);
+        }
+        return for_each_span(row.in, first, last, q.w, span_of(q.c), lane_at,
+                             [&](const Span<2>& span) { for_each_of(sample(row, span), span, exact_at); });
+      });
       return;
     }
   }
   for_each_block(begin, end, p.pair.h, p.pair.w, exact);
 }
 
-// One of the images of a call.
-template <class T, class F>
-void backwarp_rows(const BackwarpParams<F, float>& p, int k, i64 begin, i64 end) {
+// Where a vector of backwarp reads: PairLane for one image.
+struct BackwarpLane {
+  Reals x[1], y[1], gain[1];
+};
+template <class F>
+VFI_FN BackwarpLane lane_of(const BackwarpParams<F, float>& p, i64 n, int y, int x) {
   using Op = Backwarp<F, float>;
-  struct Lane {
-    Reals x[1], y[1], gain[1];
-  };
-  const BackwarpParams<F, float> mine = p;
-  const View<const T> image = typed<const T>(p.images[k].image);
-  const View<T> out = typed<T>(p.images[k].out);
-  const int channels = p.images[k].channels;
-  const auto exact = [&](i64 n, int y, int x, int count) { backwarp_forward_block(p, k, n, y, x, count); };
-  const Source<T> source = source_of(image, p.h, p.w, p.padding);
-  const Layout layout = layout_of(source, channels);
-  if (layout == Layout::kOther || layout != layout_of(out.x, out.c, channels))
-    return for_each_block(begin, end, p.h, p.w, exact);
-  for (i64 row = begin; row < end; ++row) {
-    const i64 n = row / mine.h;
-    const int y = int(row % mine.h);
-    Source<T> in[1] = {source};
-    in[0].data = image.at(n / mine.repeat, 0, 0, 0);
-    const auto lane_at = [&](int x) __attribute__((always_inline)) {
-      return Lane{{Op::template x_at<Reals>(mine, n, y, x)},
-                  {Op::template y_at<Reals>(mine, n, y, x)},
-                  {Reals{} + 1}};
-    };
-    const auto exact_at = [&](int x) { exact(n, y, x, kPixels); };
-    if (layout == Layout::kPlanar)
-      planar_row(in, channels, mine.w, out.at(n, 0, y, 0), out.c, lane_at, exact_at);
-    else
-      rgb_row(in, mine.w, out.at(n, 0, y, 0), lane_at, exact_at);
+  return {{Op::template x_at<Reals>(p, n, y, x)}, {Op::template y_at<Reals>(p, n, y, x)}, {Reals{} + 1}};
+}
+
+// Where the row y of entry n of image k is, in it and in its output.
+template <class F>
+void move_to(Row<1>& row, const BackwarpParams<F, float>& p, int k, i64 n, int y) {
+  with_image_type<float>(p.images[k].dtype, [&](auto type) {
+    using T = decltype(type);
+    row.in[0].data = typed<const T>(p.images[k].image).at(n / p.repeat, 0, 0, 0);
+    row.out = typed<T>(p.images[k].out).at(n, 0, y, 0);
+  });
+}
+
+// Image k, of three channels side by side.
+template <class T, class F>
+void backwarp_rgb(const BackwarpParams<F, float>& p, Row<1> row, int k, i64 begin, i64 end) {
+  for_each_strip(begin, end, p.h, p.w, [&](i64 n, int y, int first, int last) {
+    move_to(row, p, k, n, y);
+    const Sources<T, 1> sources(row);
+    return rgb_row(
+        sources.in, first, last, p.w, static_cast<T*>(row.out),
+        [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); },
+        [&](int x) { backwarp_forward_block(p, k, n, y, x, kPixels); });
+  });
+}
+
+// The images of a list whose planes have the same strides, located once for all.
+struct ImageGroup {
+  int count = 0, channels = 0;
+  int image[kMaxImages];
+  Row<1> rows[kMaxImages];
+  Sampler<1> samplers[kMaxImages];
+  void add(int k, const Row<1>& row, Sampler<1> sampler) {
+    image[count] = k;
+    rows[count] = row;
+    samplers[count++] = sampler;
+    channels += row.channels;
   }
+};
+
+template <class F>
+void backwarp_group(const BackwarpParams<F, float>& p, ImageGroup& group, i64 begin, i64 end) {
+  for_each_strip(begin, end, p.h, p.w, [&](i64 n, int y, int first, int last) {
+    for (int j = 0; j < group.count; ++j) move_to(group.rows[j], p, group.image[j], n, y);
+    const auto lane_at = [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); };
+    const auto sample = [&](const Span<1>& span) {
+      for (int j = 0; j < group.count; ++j)
+        for_each_of(group.samplers[j](group.rows[j], span), span,
+                    [&](int x) { backwarp_forward_block(p, group.image[j], n, y, x, kPixels); });
+    };
+    return for_each_span(group.rows[0].in, first, last, p.w, span_of(group.channels), lane_at, sample);
+  });
 }
 
 template <class F, class A>
 void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
-  for (int k = 0; k < p.count; ++k) {
-    if constexpr (sizeof(A) == sizeof(double))
-      for_each_block(begin, end, p.h, p.w,
-                     [&](i64 n, int y, int x0, int count) { backwarp_forward_block(p, k, n, y, x0, count); });
-    else
-      with_image_type<A>(p.images[k].dtype,
-                         [&](auto type) { backwarp_rows<decltype(type)>(p, k, begin, end); });
+  const auto general = [&](int k) {
+    for_each_block(begin, end, p.h, p.w,
+                   [&](i64 n, int y, int x, int count) { backwarp_forward_block(p, k, n, y, x, count); });
+  };
+  if constexpr (sizeof(A) == sizeof(double)) {
+    for (int k = 0; k < p.count; ++k) general(k);
+  } else {
+    const BackwarpParams<F, A> mine = p;
+    ImageGroup groups[kMaxImages];
+    for (int k = 0; k < mine.count; ++k) {
+      const BackwarpImage<A>& image = mine.images[k];
+      const Source<void> source = source_of(image.image, mine.h, mine.w, mine.padding);
+      const Row<1> row = {{source}, nullptr, image.out.c, image.out.x, image.channels};
+      with_image_type<A>(image.dtype, [&](auto type) {
+        using T = decltype(type);
+        if (is_rgb(row)) return backwarp_rgb<T>(mine, row, k, begin, end);
+        const Sampler<1> sampler = sampler_of<T>(row);
+        if (!sampler) return general(k);
+        ImageGroup* group = groups;
+        while (group->count &&
+               (group->rows[0].in[0].row != source.row || group->rows[0].in[0].pixel != source.pixel))
+          ++group;
+        group->add(k, row, sampler);
+      });
+    }
+    for (ImageGroup& group : groups)
+      if (group.count) backwarp_group(mine, group, begin, end);
   }
 }
 

@@ -53,17 +53,21 @@ VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], Offs
   return (sign_bits(doubt) & 7) != 0;
 }
 
-// A row of pixels of three channels. lane_at(x) says where kPixels pixels from x on read; exact(x) computes
-// them by the rules.
+// Columns begin .. end - 1 of a row of w pixels of three channels. Located vector by vector: so the weights
+// stay in registers. lane_at(x) says where kPixels pixels from x on read; exact(x) computes them by the
+// rules. Returns how many vectors are tall.
 template <int K, class T, class At, class Exact>
-VFI_FN void rgb_row(const Source<T> (&in)[K], int w, T* out, const At& lane_at, const Exact& exact) {
+VFI_FN int rgb_row(const Source<T> (&in)[K], int begin, int end, int w, T* out, const At& lane_at,
+                   const Exact& exact) {
   constexpr int kLine = 64 / sizeof(T);
-  for (int begin = 0; begin < w; begin += kPixels) {
-    const int x = std::min(begin, w - kPixels);
+  int tall = 0;
+  for (; begin < end; begin += kPixels) {
+    const int x = std::min(begin, w - kPixels);  // the last vector overlaps the one before
     const auto lane = lane_at(x);
     Samples spots[K];
     Offsets offsets[K];
     locate(in, lane, spots, offsets);
+    tall += is_tall(spots[0], in[0]);
     bool runs = true, inside = true;
     for (int k = 0; k < K; ++k) {
       for (int i = 0; i < kColours * kPixels; i += kLine)
@@ -96,6 +100,7 @@ VFI_FN void rgb_row(const Source<T> (&in)[K], int w, T* out, const At& lane_at, 
     }
     if (__builtin_expect(doubt, 0)) exact(x);
   }
+  return tall;
 }
 
 }  // namespace vfi::VFI_VERSION

@@ -79,7 +79,8 @@ VFI_FN void add_products(const Source<T> (&in)[K], const Spots (&spots)[K], Offs
     } else {
       if (ahead)
         for (int i = 0; i < C; ++i) __builtin_prefetch(below + (c + i) * in[k].channel);
-      each_tap<C>(in[k].data + c * in[k].channel, in[k], spots[k], offsets[k], add);
+      const auto base = [&]() __attribute__((always_inline)) { return offsets[k].one_by_one(); };
+      each_tap<C>(in[k].data + c * in[k].channel, in[k], spots[k], base, add);
     }
   }
 }

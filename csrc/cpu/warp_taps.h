@@ -30,7 +30,7 @@ struct Source {
 // What the vector loops read of an image; all 0 where they can't.
 template <class T>
 Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
-  const i64 extent = (h - 1) * image.y + (w - 1) * image.x + (image.x == kColours ? kColours : 1);
+  const i64 extent = (h - 1) * image.y + w * image.x;
   if (h < 2 || w < kPixels || extent > 0x7fffffff) return {};
   return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
 }
@@ -120,9 +120,10 @@ VFI_FN void load_pairs(const T* row, const int* base, Reals& left, Reals& right)
   right = value_of<T, Reals>(words >> kBits);
 }
 
-// Calls use(c, k, tap) for the taps of C planes: top left, top right, bottom left, bottom right.
-template <int C, class T, class Use>
-VFI_FN void each_tap(const T* plane, const Source<T>& in, const Spots& s, Offsets& offsets, const Use& use) {
+// Calls use(c, k, tap) for the taps of C planes: top left, top right, bottom left, bottom right. base() gives
+// the lanes of Spots::base in memory.
+template <int C, class T, class Base, class Use>
+VFI_FN void each_tap(const T* plane, const Source<T>& in, const Spots& s, const Base& base, const Use& use) {
   const int row = in.row;
   const auto each = [&](const auto& load_taps) __attribute__((always_inline)) {
 #pragma GCC unroll 4
@@ -150,10 +151,10 @@ VFI_FN void each_tap(const T* plane, const Source<T>& in, const Spots& s, Offset
       tap[3] = s.in_first ? load_as<float>(p + row + 1) : load_as<float>(q + row + 1);
     });
   } else {
-    const int* base = offsets.one_by_one();
+    const int* lanes = base();
     each([&](Reals* tap) __attribute__((always_inline)) {
-      load_pairs(plane, base, tap[0], tap[1]);
-      load_pairs(plane + row, base, tap[2], tap[3]);
+      load_pairs(plane, lanes, tap[0], tap[1]);
+      load_pairs(plane + row, lanes, tap[2], tap[3]);
     });
   }
 }
