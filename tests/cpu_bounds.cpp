@@ -16,6 +16,10 @@
 #include "../csrc/cpu/backwarp.cpp"
 #undef VFI_INSTANTIATE
 #include "../csrc/cpu/warp.cpp"
+#undef VFI_WARP_BLEND
+#undef VFI_VOXEL_FLOW
+#undef VFI_BACKWARP
+#include "../csrc/cpu/warp_frames.cpp"
 
 using namespace vfi;
 
@@ -55,14 +59,20 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
   const auto a = numbers<T>(i64(c) * h * w, 0, 200), b = numbers<T>(i64(c) * h * w, 0, 200);
   const auto flow0 = flow<F>(kind, 3, h, w), flow1 = flow<F>(kind, 2, h, w), mask = flow<F>(1, 1, h, w);
   std::vector<T> out(i64(c) * h * w);
+  std::vector<float> grad_frame(i64(c) * h * w);
+  std::vector<Reach> reaches(2 * h);
+  const int bands = bands_of(h, w);
   double sum = 0;
   const auto add = [&] {
     for (const T& x : out) sum += number<sum_t<T>>(x);
+    for (const float x : grad_frame) sum += x;
   };
   FramePair<T> pair = {};
   pair.frame0 = view(a.data(), interleaved, c, h, w);
   pair.frame1 = view(b.data(), interleaved, c, h, w);
   pair.out = view(out.data(), interleaved, c, h, w);
+  pair.grad_out = pair.frame0;
+  pair.grad_frame0 = pair.grad_frame1 = view(grad_frame.data(), interleaved, c, h, w);
   pair.n = pair.repeat = 1;
   pair.c = c;
   pair.h = h;
@@ -74,6 +84,10 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
   blend.flow1 = view(flow1.data(), false, 2, h, w);
   blend.mask = view(mask.data(), false, 1, h, w);
   VFI_VERSION::pair_forward<WarpBlend<T, F>>(blend, 0, h);
+  if constexpr (!std::is_same_v<T, u8>) {
+    VFI_VERSION::pair_reaches<WarpBlend<T, F>>(blend, reaches.data(), 0, h);
+    VFI_VERSION::pair_backward_frames<WarpBlend<T, F>>(blend, reaches.data(), 0, 2 * bands);
+  }
   add();
   VoxelFlowParams<T, F> voxels = {};
   voxels.pair = pair;
@@ -84,6 +98,8 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
     BackwarpParams<F, float> warp = {};
     warp.images[0].image = {a.data(), pair.frame0.n, pair.frame0.c, pair.frame0.y, pair.frame0.x};
     warp.images[0].out = {out.data(), pair.out.n, pair.out.c, pair.out.y, pair.out.x};
+    warp.images[0].grad_out = warp.images[0].image;
+    warp.images[0].grad_image = pair.grad_frame0;
     warp.images[0].channels = c;
     warp.images[0].dtype = std::is_same_v<T, f32> ? kF32 : kF16;
     warp.flow = view(flow1.data(), false, 2, h, w);
@@ -92,6 +108,8 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
     warp.w = w;
     warp.padding = padding;
     VFI_VERSION::backwarp_forward(warp, 0, h);
+    VFI_VERSION::backwarp_reaches(warp, reaches.data(), 0, h);
+    VFI_VERSION::backwarp_backward_image(warp, 0, reaches.data(), 0, bands);
     add();
   }
   return sum;
@@ -102,8 +120,8 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
 int main() {
   double sum = 0;
   for (int kind = 0; kind < 4; ++kind)
-    for (int c : {1, 3, 4})
-      for (int h : {1, 2, 9})
+    for (int c : {1, 3, 4, 9})
+      for (int h : {1, 2, 9, 70})
         for (int w : {1, 8, 16, 17, 40})
           for (int padding : {kBorder, kZeros})
             for (bool interleaved : {false, true}) {

@@ -11,9 +11,9 @@ namespace vfi::VFI_VERSION {
 
 // Channels summed together, which lie side by side in a band: of images, and of wider tensors.
 template <class A>
-constexpr int kColours = std::min(4, kLanes<A>);
+constexpr int kFew = std::min(4, kLanes<A>);
 template <class A>
-constexpr int kFeatures = std::min(8, kLanes<A>);
+constexpr int kMany = std::min(8, kLanes<A>);
 
 // An image and the gradient of what was read from it.
 template <class T>
@@ -194,16 +194,16 @@ void scatter(const Scatter<T>& s, i64 begin, i64 end, Buffer<sum_t<T>>& sums,
              const Locator<sum_t<T>>& locator) {
   using A = sum_t<T>;
   const int bands = bands_of(s.h, s.w), rows = band_rows(s.w);
-  const int together = s.channels <= kColours<A> ? kColours<A> : kFeatures<A>;
+  const int together = s.channels <= kFew<A> ? kFew<A> : kMany<A>;
   sums.resize((i64(rows + 2) * s.w + 1) * together);
   for (i64 unit = begin; unit < end; ++unit) {
     const int first = int(unit % bands) * rows;
     const Band band = {first, std::min(rows, s.h - first)};
     for (int c = 0; c < s.channels; c += together)
-      if (together == kColours<A>)
-        scatter_channels<kColours<A>>(s, unit / bands, band, c, sums.data(), locator);
+      if (together == kFew<A>)
+        scatter_channels<kFew<A>>(s, unit / bands, band, c, sums.data(), locator);
       else
-        scatter_channels<kFeatures<A>>(s, unit / bands, band, c, sums.data(), locator);
+        scatter_channels<kMany<A>>(s, unit / bands, band, c, sums.data(), locator);
   }
 }
 
