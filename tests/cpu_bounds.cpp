@@ -16,6 +16,7 @@
 #include "../csrc/cpu/backwarp.cpp"
 #undef VFI_INSTANTIATE
 #include "../csrc/cpu/warp.cpp"
+#include "../csrc/cpu/warp_slopes.cpp"
 
 using namespace vfi;
 
@@ -55,9 +56,12 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
   const auto a = numbers<T>(i64(c) * h * w, 0, 200), b = numbers<T>(i64(c) * h * w, 0, 200);
   const auto flow0 = flow<F>(kind, 3, h, w), flow1 = flow<F>(kind, 2, h, w), mask = flow<F>(1, 1, h, w);
   std::vector<T> out(i64(c) * h * w);
+  const auto grad = numbers<T>(i64(c) * h * w, -1, 1);
+  std::vector<F> slopes(i64(5) * h * w);
   double sum = 0;
   const auto add = [&] {
     for (const T& x : out) sum += number<sum_t<T>>(x);
+    for (const F& x : slopes) sum += number<sum_t<F>>(x);
   };
   FramePair<T> pair = {};
   pair.frame0 = view(a.data(), interleaved, c, h, w);
@@ -92,6 +96,20 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
     warp.w = w;
     warp.padding = padding;
     VFI_VERSION::backwarp_forward(warp, 0, h);
+    add();
+    blend.pair.grad_out = voxels.pair.grad_out = view(grad.data(), interleaved, c, h, w);
+    blend.grad_flow0 = view(slopes.data(), interleaved, 2, h, w);
+    blend.grad_flow1 = view(slopes.data() + i64(2) * h * w, interleaved, 2, h, w);
+    blend.grad_mask = view(slopes.data() + i64(4) * h * w, false, 1, h, w);
+    VFI_VERSION::pair_backward_inputs<WarpBlend<T, F>>(blend, 0, h);
+    add();
+    voxels.grad_flow = view(slopes.data() + i64(2) * h * w, interleaved, 3, h, w);
+    VFI_VERSION::pair_backward_inputs<VoxelFlow<T, F>>(voxels, 0, h);
+    add();
+    const auto& grads = blend.pair.grad_out;
+    warp.images[0].grad_out = {grads.data, grads.n, grads.c, grads.y, grads.x};
+    warp.grad_flow = view(slopes.data() + i64(3) * h * w, interleaved, 2, h, w);
+    VFI_VERSION::backwarp_backward_flow(warp, 0, h);
     add();
   }
   return sum;
