@@ -20,6 +20,7 @@
 #undef VFI_VOXEL_FLOW
 #undef VFI_BACKWARP
 #include "../csrc/cpu/warp_frames.cpp"
+#include "../csrc/cpu/warp_slopes.cpp"
 
 using namespace vfi;
 
@@ -59,19 +60,22 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
   const auto a = numbers<T>(i64(c) * h * w, 0, 200), b = numbers<T>(i64(c) * h * w, 0, 200);
   const auto flow0 = flow<F>(kind, 3, h, w), flow1 = flow<F>(kind, 2, h, w), mask = flow<F>(1, 1, h, w);
   std::vector<T> out(i64(c) * h * w);
+  const auto grad = numbers<T>(i64(c) * h * w, -1, 1);
   std::vector<float> grad_frame(i64(c) * h * w);
   std::vector<Reach> reaches(2 * h);
   const int bands = bands_of(h, w);
+  std::vector<F> slopes(i64(5) * h * w);
   double sum = 0;
   const auto add = [&] {
     for (const T& x : out) sum += number<sum_t<T>>(x);
     for (const float x : grad_frame) sum += x;
+    for (const F& x : slopes) sum += number<sum_t<F>>(x);
   };
   FramePair<T> pair = {};
   pair.frame0 = view(a.data(), interleaved, c, h, w);
   pair.frame1 = view(b.data(), interleaved, c, h, w);
   pair.out = view(out.data(), interleaved, c, h, w);
-  pair.grad_out = pair.frame0;
+  pair.grad_out = view(grad.data(), interleaved, c, h, w);
   pair.grad_frame0 = pair.grad_frame1 = view(grad_frame.data(), interleaved, c, h, w);
   pair.n = pair.repeat = 1;
   pair.c = c;
@@ -98,7 +102,8 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
     BackwarpParams<F, float> warp = {};
     warp.images[0].image = {a.data(), pair.frame0.n, pair.frame0.c, pair.frame0.y, pair.frame0.x};
     warp.images[0].out = {out.data(), pair.out.n, pair.out.c, pair.out.y, pair.out.x};
-    warp.images[0].grad_out = warp.images[0].image;
+    warp.images[0].grad_out = {grad.data(), pair.grad_out.n, pair.grad_out.c, pair.grad_out.y,
+                               pair.grad_out.x};
     warp.images[0].grad_image = pair.grad_frame0;
     warp.images[0].channels = c;
     warp.images[0].dtype = std::is_same_v<T, f32> ? kF32 : kF16;
@@ -110,6 +115,17 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
     VFI_VERSION::backwarp_forward(warp, 0, h);
     VFI_VERSION::backwarp_reaches(warp, reaches.data(), 0, h);
     VFI_VERSION::backwarp_backward_image(warp, 0, reaches.data(), 0, bands);
+    add();
+    blend.grad_flow0 = view(slopes.data(), interleaved, 2, h, w);
+    blend.grad_flow1 = view(slopes.data() + i64(2) * h * w, interleaved, 2, h, w);
+    blend.grad_mask = view(slopes.data() + i64(4) * h * w, false, 1, h, w);
+    VFI_VERSION::pair_backward_inputs<WarpBlend<T, F>>(blend, 0, h);
+    add();
+    voxels.grad_flow = view(slopes.data() + i64(2) * h * w, interleaved, 3, h, w);
+    VFI_VERSION::pair_backward_inputs<VoxelFlow<T, F>>(voxels, 0, h);
+    add();
+    warp.grad_flow = view(slopes.data() + i64(3) * h * w, interleaved, 2, h, w);
+    VFI_VERSION::backwarp_backward_flow(warp, 0, h);
     add();
   }
   return sum;

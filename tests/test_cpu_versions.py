@@ -1,5 +1,6 @@
 """The instruction sets of the CPU kernels give the same results, to the last bits that FMA allows."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -123,6 +124,64 @@ def cases() -> list[tuple[str, list]]:
     return found
 
 
+def gapped(tensor: Tensor) -> Tensor:
+    """The same values with a gap after each: no vector loop takes that, so the general loops do."""
+    wide = torch.zeros(*tensor.shape, 2, dtype=tensor.dtype)
+    wide[..., 0] = tensor
+    return wide[..., 0]
+
+
+def gradient_cases() -> list[tuple[str, list]]:
+    """Calls of the backward operators, for everything but the frames; each a second time by the general
+    loops.
+    """
+    torch.manual_seed(1)
+    found = []
+    planar, last = torch.contiguous_format, torch.channels_last
+    # One vector (4, 8 or 16 pixels) in a row, one and a pixel more, several and a rest; less than one.
+    shapes = [(3, planar, WIDTH), (3, last, WIDTH), (1, planar, 16), (5, planar, 17), (3, last, 9), (4, planar, 8)]
+    shapes += [(3, last, 16), (7, planar, 5), (3, last, 4), (2, planar, 3), (4, last, 17)]
+    dtypes = [(FLOAT, FLOAT), (HALF, FLOAT), (HALF, HALF), (BRAIN, BRAIN), (DOUBLE, FLOAT)]
+    for (channels, layout, width), (image_type, flow_type), kind in itertools.product(
+        shapes, dtypes, ("still", "constant", "smooth", "rough", "wild")
+    ):
+        turn = len(found) // 8
+        content = "special" if turn % 2 else "plain"
+        padding = ("border", "zeros")[turn // 2 % 2]
+        repeat = 2 if turn % 3 == 0 else 1
+        frames = [
+            images(content, channels, image_type)[: 2 // repeat, ..., :width].contiguous(memory_format=layout)
+            for _ in range(2)
+        ]
+        flow = torch.zeros(2, 2, HEIGHT, WIDTH) if kind == "still" else flows(kind, FLOAT)
+        flow = flow[..., :width].to(flow_type).contiguous(memory_format=layout)
+        mask = samples.mask(2, HEIGHT, width, dtype=flow_type)
+        voxels = torch.cat([flow, 1.4 * mask - 0.2], 1)
+        grad = samples.image(2, channels, HEIGHT, width, dtype=image_type)
+        grad = [
+            grad.contiguous(memory_format=layout),
+            grad.contiguous(memory_format=planar if layout == last else last),
+            grad[:1, :, :1, :1].expand(2, channels, HEIGHT, width),
+        ][turn % 3]
+        time = torch.tensor([0.0, 0.4], dtype=DOUBLE if image_type == DOUBLE else FLOAT) if turn % 2 else None
+        logits, mode = turn % 5 > 2, ("interpolate", "extrapolate")[turn % 2]
+        needs = [0b111100 if turn % 2 else 0b011100, 0b001000, 0b000100, 0b010000][turn % 4]
+        other = [images("plain", 2, image_type)[: 2 // repeat, ..., :width].contiguous(), frames[1]]
+        if image_type != DOUBLE:
+            other.append(other[0].to(HALF if image_type == FLOAT else FLOAT))
+        grads = [samples.image(2, i.shape[1], HEIGHT, width, dtype=i.dtype) for i in other]
+        for twin in (lambda t: t, gapped):
+            pair = [twin(frame) for frame in frames]
+            found += [
+                ("_warp_blend_backward",
+                 [grad, *pair, flow, flow.flip(0), mask, time, logits, padding, needs]),
+                ("_voxel_flow_backward", [grad, *pair, voxels, mode, padding, 0b100]),
+                ("_backwarp_backward", [[grad], pair[:1], flow, padding, 0b10]),
+                ("_backwarp_backward", [grads, [twin(i) for i in other], flow, padding, 1 << len(other)]),
+            ]  # fmt: skip
+    return found
+
+
 def pairs_of(got: Tensor | list[Tensor], expected: Tensor | list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     if isinstance(got, Tensor):
         return [(got, expected)]
@@ -146,17 +205,29 @@ def table(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def results(table: Path) -> dict[str, list]:
-    """What each instruction set that this processor has makes of the table."""
+def results_of(table: Path) -> dict[str, list]:
+    """What each instruction set that this processor has makes of a table."""
     found = {}
     for level in LEVELS:
-        child = run(level, str(table), str(table.with_name(level + ".pt")))
+        path = table.with_name(f"{table.stem}_{level}.pt")
+        child = run(level, str(table), str(path))
         if "this processor has no" in child.stderr:
             continue
         assert child.returncode == 0, child.stderr
-        found[level] = torch.load(table.with_name(level + ".pt"))
+        found[level] = torch.load(path)
     return found
+
+
+@pytest.fixture(scope="module")
+def results(table: Path) -> dict[str, list]:
+    return results_of(table)
+
+
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory) -> tuple[list, dict[str, list]]:
+    path = tmp_path_factory.mktemp("versions") / "gradients.pt"
+    torch.save(gradient_cases(), path)
+    return torch.load(path), results_of(path)
 
 
 @pytest.mark.parametrize("level", LEVELS[1:])
@@ -182,6 +253,21 @@ def test_levels_match_reference(table: Path, results: dict[str, list], level: st
             close = torch.isclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
             # Beside an Inf or NaN, a position that rounds over the edge of a pixel makes all the difference.
             assert close.double().mean() > 0.999, (name, a.dtype, tuple(a.shape))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_gradients_match_the_general_loops(gradients: tuple[list, dict[str, list]], level: str):
+    """NaN and Inf included: where a sum is not finite, the general loop has the word."""
+    calls, found = gradients
+    if level not in found:
+        pytest.skip(f"this processor has no {level}")
+    for start in range(0, len(calls), 8):
+        for place in range(start, start + 4):
+            (name, inputs), got, expected = calls[place], found[level][place], found[level][place + 4]
+            for a, b in zip(got, expected, strict=True):
+                assert a.shape == b.shape
+                same = torch.isclose(a, b, rtol=2 * oracle.EPS[a.dtype], atol=5e-5, equal_nan=True)
+                assert same.all(), f"{name} {place} {a.dtype} {inputs[1][0].shape} {a[~same]} {b[~same]}"
 
 
 @pytest.mark.parametrize("level", LEVELS)
