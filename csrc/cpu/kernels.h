@@ -32,8 +32,8 @@ struct Reach {
   int first, last;
 };
 // As high as a buffer for a band may get: the fewer bands, the less is looked at twice.
-constexpr int band_rows(int w) { return std::max(1, std::min(64, (1 << 17) / w)); }
-constexpr int bands_of(int h, int w) { return (h - 1) / band_rows(w) + 1; }
+constexpr VFI_FN int band_rows(int w) { return std::max(1, std::min(64, (1 << 17) / w)); }
+constexpr VFI_FN int bands_of(int h, int w) { return (h - 1) / band_rows(w) + 1; }
 
 // The instruction sets that hot loops exist for (versions.h), and the one that runs: the best of this
 // processor, or what the environment variable VFI_CPU=base|v3|v4 asks for.
@@ -43,7 +43,7 @@ const char* name_of(Level level);
 
 // Columns of sepconv's image whose gradient is a unit of work.
 constexpr int kUnitColumns = 16;
-inline int column_units(int width) { return (width + kUnitColumns - 1) / kUnitColumns; }
+constexpr VFI_FN int column_units(int width) { return (width + kUnitColumns - 1) / kUnitColumns; }
 
 // VFI_KERNEL(template, name, arguments, call) declares a kernel for every instruction set, and a function
 // that calls the one for this processor.

@@ -157,7 +157,7 @@ void with_types(ScalarType image, ScalarType input, const Fn& f) {
   STD_TORCH_CHECK(false, "vfi_kernels: these dtypes don't go together");
 }
 
-// Pixels that take as long to locate as one takes to read and weigh.
+// Of so many pixels the reach is found in the time that one takes to be read and weighed.
 constexpr i64 kReachesAPixel = 16;
 
 // Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls
