@@ -137,6 +137,10 @@ VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
 template <int N, class T>
 VFI_FN Vector<u32, N> load_bits(const void* p, T) {
   using Half = unsigned short;
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (N == 4)
+    return Vector<u32, N>(_mm_cvtepu16_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+#endif
   return __builtin_convertvector((load<Half, N>(static_cast<const Half*>(p))), Vector<u32, N>);
 }
 template <class T, class U>
@@ -245,7 +249,11 @@ struct Lanes<VFI_VERSION::Vector<float>> {
   static VFI_FN V read(const T* p, i64 stride) {
     if (stride == 1) return VFI_VERSION::load_as<float>(p);
     if (stride == 0) return V{} + number<float>(*p);
-    return VFI_VERSION::build<V>([=](int i) { return number<float>(p[i * stride]); });
+    if constexpr (sizeof(T) == 2)  // converted together
+      return VFI_VERSION::value_of<T, V>(
+          VFI_VERSION::build<VFI_VERSION::Vector<u32>>([=](int i) { return u32(p[i * stride].bits); }));
+    else
+      return VFI_VERSION::build<V>([=](int i) { return number<float>(p[i * stride]); });
   }
   template <class T>
   static VFI_FN void write(T* p, i64 stride, V v) {
