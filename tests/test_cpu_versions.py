@@ -286,6 +286,29 @@ def test_zero_flow_is_the_identity(table: Path, results: dict[str, list], level:
         )
 
 
+@pytest.mark.parametrize(("channels", "layout"), [(3, "planar"), (3, "last"), (20, "planar"), (20, "last")])
+def test_rough_flows_are_taken_in_strips(channels: int, layout: str):
+    """Large enough for a second band of rows, the one in strips; the last strip is narrower than a vector."""
+    height, width = 140, 2 * 1024 + 5
+    memory_format = torch.channels_last if layout == "last" else torch.contiguous_format
+    pair = [torch.rand(1, channels, height, width).contiguous(memory_format=memory_format) for _ in range(2)]
+    flow = [20 * torch.rand(1, 2, height, width) - 10 for _ in range(2)]
+    mask = torch.rand(1, 1, height, width)
+    inputs = [*pair, *flow, mask, None, False, "border"]
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(torch.ops.vfi_kernels.warp_blend(*inputs))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])  # the bands are others
+    torch.testing.assert_close(
+        results[0], vfi_kernels.reference.warp_blend(*inputs), atol=5e-4, rtol=0
+    )
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")
 @pytest.mark.parametrize("level", [3, 4])
 def test_nothing_is_read_out_of_bounds(results: dict[str, list], level: int, tmp_path: Path):

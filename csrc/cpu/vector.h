@@ -130,7 +130,12 @@ VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
 #if VFI_VECTOR_BYTES >= 32
   if constexpr (N == 8)
     return Vector<u32, N>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
-  if constexpr (N == 4) return Vector<u32, N>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+#endif
+#if defined(__SSE2__)
+  if constexpr (N == 4) {
+    const __m128i none = _mm_setzero_si128();
+    return Vector<u32, N>(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_loadu_si32(p), none), none));
+  }
 #endif
   return __builtin_convertvector((load<u8, N>(static_cast<const u8*>(p))), Vector<u32, N>);
 }
@@ -151,6 +156,12 @@ VFI_FN void save_bits(T* p, U v) {
         _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
     if constexpr (sizeof(T) == 2) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
     return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(U) == 16 && sizeof(T) == 1) {
+    const __m128i halves = _mm_packs_epi32(__m128i(v), __m128i(v));  // bytes are small enough
+    return _mm_storeu_si32(p, _mm_packus_epi16(halves, halves));
   }
 #endif
   using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;

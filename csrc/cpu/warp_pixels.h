@@ -1,7 +1,7 @@
 // The same for pixels whose channels lie side by side (channels_last), taken one by one with a vector along
 // the channels.
 #pragma once
-#include "warp_rows.h"
+#include "warp_spans.h"
 
 namespace vfi::VFI_VERSION {
 
