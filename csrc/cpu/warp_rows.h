@@ -41,19 +41,20 @@ VFI_FN bool is_tall(const Spots& s, const Source<T>& in) {
 }
 
 // Calls body(n, y, begin, end) for columns begin .. end - 1 of rows [first, last) of n * h, which returns how
-// many of its vectors are tall. After a band of rows where most are, the next one is taken in strips, unless
-// some twenty rows stay in cache anyway. `bytes`: what a pixel of all images takes.
+// many of its vectors are tall. After a band of rows where most are, the next one is taken in strips so
+// narrow that some sixty rows of them stay in cache. `bytes`: what a pixel of all images takes.
 template <class Body>
 VFI_FN void for_each_strip(i64 first, i64 last, int h, int w, i64 bytes, const Body& body) {
-  constexpr int kBand = 64, kStrip = 512, kRowBytes = 1 << 15;
+  constexpr int kBand = 64, kStripBytes = 3 << 12;
+  const int strip = std::max(int(kStripBytes / bytes / kPixels), 2) * kPixels;
   bool rough = false;
   for (i64 top = first; top < last; top += kBand) {
     const i64 bottom = std::min(top + kBand, last);
-    const int width = rough ? kStrip : w;
+    const int width = rough ? strip : w;
     i64 tall = 0;
     for (int x = 0; x < w; x += width)
       for (i64 row = top; row < bottom; ++row) tall += body(row / h, int(row % h), x, std::min(x + width, w));
-    rough = bytes * w > kRowBytes && 2 * kPixels * tall > (bottom - top) * w;
+    rough = 2 * kPixels * tall > (bottom - top) * w;
   }
 }
 
