@@ -49,20 +49,43 @@ VFI_FN V shuffled(V a, V b, I i) {
 #endif
 }
 
-// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them.
+// A vector of which all lanes are v. (V{} + v would have to turn -0 into 0.)
+template <class V, class A>
+VFI_FN V all(A v) {
+  return build<V>([v](int) { return v; });
+}
+
+// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them; in the
+// end squares of 4 by 4 floats within 16 bytes, which is what one shuffle can do.
 template <class V, int D = kLanesOf<V> / 2>
 VFI_FN void transpose(V* rows) {
-  using Index = Vector<std::conditional_t<sizeof(rows[0][0]) == 8, i64, int>, kLanesOf<V>>;
-  const Index low = build<Index>([](int i) { return i & D ? kLanesOf<V> + i - D : i; });
-  const Index high = build<Index>([](int i) { return i & D ? kLanesOf<V> + i : i + D; });
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanesOf<V>; ++r)
-    if (!(r & D)) {
-      const V a = rows[r], b = rows[r + D];
-      rows[r] = shuffled(a, b, low);
-      rows[r + D] = shuffled(a, b, high);
+  constexpr int L = kLanesOf<V>;
+  constexpr bool kFloats = sizeof(rows[0][0]) == 4;
+  using Index = Vector<std::conditional_t<kFloats, int, i64>, L>;
+  if constexpr (kFloats && D == 2) {
+    const Index lower = build<Index>([](int i) { return i / 4 * 4 + i % 4 / 2 + i % 2 * L; });
+    const Index upper = lower + 2;
+#pragma GCC unroll 4
+    for (int r = 0; r < L; r += 4) {
+      const V a = shuffled(rows[r], rows[r + 2], lower), b = shuffled(rows[r], rows[r + 2], upper);
+      const V c = shuffled(rows[r + 1], rows[r + 3], lower), d = shuffled(rows[r + 1], rows[r + 3], upper);
+      rows[r] = shuffled(a, c, lower);
+      rows[r + 1] = shuffled(a, c, upper);
+      rows[r + 2] = shuffled(b, d, lower);
+      rows[r + 3] = shuffled(b, d, upper);
     }
-  if constexpr (D > 1) transpose<V, D / 2>(rows);
+  } else {
+    const Index low = build<Index>([](int i) { return i & D ? L + i - D : i; });
+    const Index high = build<Index>([](int i) { return i & D ? L + i : i + D; });
+#pragma GCC unroll 16
+    for (int r = 0; r < L; ++r)
+      if (!(r & D)) {
+        const V a = rows[r], b = rows[r + D];
+        rows[r] = shuffled(a, b, low);
+        rows[r + D] = shuffled(a, b, high);
+      }
+    if constexpr (D > 1) transpose<V, D / 2>(rows);
+  }
 }
 
 // a * b + c, in one rounding where the instruction set can.

@@ -44,7 +44,7 @@ VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], Offs
       for (int tap = 0; tap < 4; ++tap) {
         const Quad value =
             load_as<float, 4>(in[k].data + base[k][i] + tap / 2 * in[k].row + tap % 2 * kColours);
-        sum = fma(Quad{} + weight[k][tap][i], value, sum);
+        sum = fma(all<Quad>(weight[k][tap][i]), value, sum);
         signs |= same_bits<QuadInts>(value);
       }
     doubt |= doubtful(sum, signs);
