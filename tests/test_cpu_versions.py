@@ -310,10 +310,13 @@ def test_rough_flows_are_taken_in_strips(channels: int, layout: str):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")
-@pytest.mark.parametrize("level", [3, 4])
-def test_nothing_is_read_out_of_bounds(results: dict[str, list], level: int, tmp_path: Path):
-    if f"v{level}" not in results:
-        pytest.skip(f"this processor has no v{level}")
+@pytest.mark.parametrize(
+    ("program", "level"),
+    [("", "v3"), ("", "v4"), ("_sepconv", "base"), ("_sepconv", "v3"), ("_sepconv", "v4")],
+)
+def test_nothing_is_read_out_of_bounds(results: dict[str, list], program: str, level: str, tmp_path: Path):
+    if level not in results:
+        pytest.skip(f"this processor has no {level}")
     flags = [
         "-std=c++17",
         "-ffp-contract=off",
@@ -323,9 +326,9 @@ def test_nothing_is_read_out_of_bounds(results: dict[str, list], level: int, tmp
     ]
     build = [
         "g++",
-        f"-DVFI_LEVEL={level}",
+        f"-DVFI_LEVEL={dict(base=1, v3=3, v4=4)[level]}",
         *flags,
-        str(ROOT / "tests/cpu_bounds.cpp"),
+        str(ROOT / f"tests/cpu_bounds{program}.cpp"),
         "-o",
         str(tmp_path / "bounds"),
     ]
