@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -304,9 +306,7 @@ def test_rough_flows_are_taken_in_strips(channels: int, layout: str):
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(results[0], results[1])  # the bands are others
-    torch.testing.assert_close(
-        results[0], vfi_kernels.reference.warp_blend(*inputs), atol=5e-4, rtol=0
-    )
+    torch.testing.assert_close(results[0], vfi_kernels.reference.warp_blend(*inputs), atol=5e-4, rtol=0)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")
@@ -326,7 +326,7 @@ def test_nothing_is_read_out_of_bounds(results: dict[str, list], program: str, l
     ]
     build = [
         "g++",
-        f"-DVFI_LEVEL={dict(base=1, v3=3, v4=4)[level]}",
+        f"-DVFI_LEVEL={1 if level == 'base' else level[1:]}",
         *flags,
         str(ROOT / f"tests/cpu_bounds{program}.cpp"),
         "-o",
@@ -336,6 +336,31 @@ def test_nothing_is_read_out_of_bounds(results: dict[str, list], program: str, l
     assert built.returncode == 0, built.stderr
     child = subprocess.run([tmp_path / "bounds"], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
+
+
+# A file of hot loops for one pair of types, as nothing else is needed to see what it leaves to the linker.
+ONE_PAIR = """
+#include "csrc/cpu/kernels.h"
+#undef VFI_FOR_EACH_PAIR
+#undef VFI_FOR_EACH_FLOAT_PAIR
+#undef VFI_FOR_EACH_BACKWARP
+#define VFI_FOR_EACH_PAIR(X) X(f32, f32)
+#define VFI_FOR_EACH_FLOAT_PAIR(X) X(f32, f32)
+#define VFI_FOR_EACH_BACKWARP(X) X(f32, f32)
+#include "csrc/cpu/{name}.cpp"
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="one instruction set")
+@pytest.mark.skipif(not (shutil.which("g++") and shutil.which("nm")), reason="g++ or nm is not here")
+@pytest.mark.parametrize("name", [p.stem[:-3] for p in sorted((ROOT / "csrc/cpu").glob("*_v4.cpp"))])
+def test_versions_share_no_functions(name: str, tmp_path: Path):
+    """Of functions that several object files have the linker keeps one, and this one may be for AVX-512."""
+    build = ["g++", "-O3", "-std=c++17", "-DVFI_LEVEL=4", f"-I{ROOT}", "-c", "-x", "c++", "-", "-o", "v4.o"]
+    subprocess.run(build, input=ONE_PAIR.format(name=name), cwd=tmp_path, text=True, check=True)
+    listed = subprocess.run(["nm", "-C", "v4.o"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    functions = re.findall(r"^[0-9a-f]+ [Wu] (.*)$", listed.stdout, re.MULTILINE)
+    assert not [f for f in functions if "vfi::v4::" not in f]
 
 
 def test_an_unknown_level_is_an_error(table: Path):
