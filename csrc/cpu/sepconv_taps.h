@@ -104,9 +104,13 @@ void backward_taps(const SepconvParams<T, F>& p, const SepconvTerm<T, F>& term, 
   ImageTile<A> image;
   Buffer<A> vertical(i64(term.kv) * R * S), horizontal(i64(term.kh) * R * S), grad(i64(p.c) * R * S);
   Buffer<A> grad_vertical(i64(term.kv) * R * S), grad_horizontal(i64(term.kh) * R * S);
-  const auto results = [](const View<F>& v) { return View<const F>{v.data, v.n, v.c, v.y, v.x}; };
-  const View<const F> results_v = kVertical ? results(term.grad_vertical) : term.vertical,
-                      results_h = kHorizontal ? results(term.grad_horizontal) : term.horizontal;
+  // Results that are written past the caches, or not at all, are not fetched: their taps are, once more.
+  const bool lines_v = are_lines<A>(term.grad_vertical), lines_h = are_lines<A>(term.grad_horizontal);
+  const auto fetched = [](bool wanted, const View<F>& v, const View<const F>& taps) {
+    return wanted ? View<const F>{v.data, v.n, v.c, v.y, v.x} : taps;
+  };
+  const View<const F> results_v = fetched(kVertical && !lines_v, term.grad_vertical, term.vertical),
+                      results_h = fetched(kHorizontal && !lines_h, term.grad_horizontal, term.horizontal);
   // All channels are in the tile, so that of many it is narrower.
   const int columns = std::max(1, tile_columns(p.w) * kChannels / std::max(kChannels, p.c) / S) * S;
 
@@ -125,8 +129,9 @@ void backward_taps(const SepconvParams<T, F>& p, const SepconvTerm<T, F>& term, 
             image.row(c, strip.y - tile.y0) + strip.x - tile.x0, image.channel_stride(), image.pitch(), taps,
             (strip.columns + L - 1) / L, next);
       });
-    if (kVertical) unpack_strip<A, R>(grad_vertical.data(), term.kv, strip, term.grad_vertical);
-    if (kHorizontal) unpack_strip<A, R>(grad_horizontal.data(), term.kh, strip, term.grad_horizontal);
+    if (kVertical) unpack_strip<A, R>(grad_vertical.data(), term.kv, strip, term.grad_vertical, lines_v);
+    if (kHorizontal)
+      unpack_strip<A, R>(grad_horizontal.data(), term.kh, strip, term.grad_horizontal, lines_h);
   };
 
   for_each_tile(p.h, p.w, begin, end, [&](const Tile& whole) {
@@ -136,6 +141,7 @@ void backward_taps(const SepconvParams<T, F>& p, const SepconvTerm<T, F>& term, 
       for_each_strip<A, R>(tile, [&](const Strip& strip) { compute(tile, strip); });
     }
   });
+  finish_streams();
 }
 
 template <class T, class F>

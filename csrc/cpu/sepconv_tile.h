@@ -106,14 +106,28 @@ VFI_FN void pack_strip(const View<const F>& taps, int k, const Strip& strip, A* 
   }
 }
 
+// Whether strips of sums are whole cache lines of a result.
+template <class A, class F>
+bool are_lines(const View<F>& v) {
+  const size_t bytes = reinterpret_cast<size_t>(v.data) | size_t(v.n | v.c | v.y) * sizeof(F);
+  return std::is_same_v<A, F> && v.x == 1 && bytes % 64 == 0;
+}
+
 // And back to where they lie.
 template <class A, int R, class F>
-VFI_FN void unpack_strip(const A* from, int k, const Strip& strip, const View<F>& taps) {
+VFI_FN void unpack_strip(const A* from, int k, const Strip& strip, const View<F>& taps, bool lines) {
   constexpr int L = kWidth<A>, S = kStrip<A>;
   F* to = taps.at(strip.n, 0, strip.y, strip.x);
   const bool whole = strip.columns == S && taps.x == 1;
   for (int i = 0; i < k; ++i, to += taps.c, from += R * L)
     for (int r = 0; r < strip.rows; ++r) {
+      if constexpr (std::is_same_v<A, F>)
+        if (whole && lines) {
+#pragma GCC unroll 4
+          for (int b = 0; b < S / L; ++b)
+            stream(to + r * taps.y + b * L, load<A, L>(from + (b * k * R + r) * L));
+          continue;
+        }
       if constexpr (sizeof(A) == sizeof(float))
         if (whole) {
 #pragma GCC unroll 4

@@ -228,6 +228,24 @@ VFI_FN void save_as(T* p, V v) {
   if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32, kLanesOf<V>>>(v));
 }
 
+// A vector of a whole cache line's half or quarter, past the caches: for results too large to stay in them,
+// which would be fetched first only to be overwritten. finish_streams() comes before another thread reads.
+template <class A, class V>
+VFI_FN void stream(A* p, V v) {
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (sizeof(V) == 32) return _mm256_stream_si256(reinterpret_cast<__m256i*>(p), __m256i(v));
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(V) == 16) return _mm_stream_si128(reinterpret_cast<__m128i*>(p), __m128i(v));
+#endif
+  save(p, v);
+}
+VFI_FN void finish_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 // An uninitialised array that starts at a cache line: a vector that crosses two is loaded at half the speed.
 // Not std::vector: what of it is not inlined would be a symbol that all versions share.
 template <class A>
