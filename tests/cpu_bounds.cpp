@@ -1,16 +1,7 @@
-// Calls the CPU warps of one instruction set (VFI_LEVEL) on buffers of exactly the right size, for
-// AddressSanitizer to watch (test_cpu_versions.py). Prints a sum.
-#include <cstdio>
-#include <random>
+// Calls the CPU warps of one instruction set (VFI_LEVEL) within bounds. Prints a sum.
+#include "cpu_bounds.h"
 
-#include "../csrc/cpu/kernels.h"
-
-// One pair of types for each way of loading: sanitized builds are slow.
-#undef VFI_FOR_EACH_PAIR
-#undef VFI_FOR_EACH_FLOAT_PAIR
 #undef VFI_FOR_EACH_BACKWARP
-#define VFI_FOR_EACH_FLOAT_PAIR(X) X(f32, f32) X(f16, f16)
-#define VFI_FOR_EACH_PAIR(X) VFI_FOR_EACH_FLOAT_PAIR(X) X(u8, f32)
 #define VFI_FOR_EACH_BACKWARP(X) X(f32, f32) X(f16, f32)
 
 #include "../csrc/cpu/backwarp.cpp"
@@ -22,21 +13,7 @@
 #include "../csrc/cpu/warp_frames.cpp"
 #include "../csrc/cpu/warp_slopes.cpp"
 
-using namespace vfi;
-
 namespace {
-
-std::mt19937 random_bits(1);
-
-float uniform(float low, float high) { return std::uniform_real_distribution<float>(low, high)(random_bits); }
-
-template <class T>
-std::vector<T> numbers(i64 count, float low, float high) {
-  std::vector<T> v(count);
-  for (T& x : v) store(&x, uniform(low, high));
-  v.shrink_to_fit();
-  return v;
-}
 
 // Positions of every kind: side by side, two pieces, scattered, far outside, at the last pixel.
 template <class F>
@@ -47,12 +24,6 @@ std::vector<F> flow(int kind, int channels, int h, int w) {
   if (kind == 2)
     for (F& x : v) store(&x, 1e4f);
   return v;
-}
-
-template <class T>
-View<T> view(T* data, bool interleaved, int c, int h, int w) {
-  if (interleaved) return {data, i64(c) * h * w, 1, i64(w) * c, c};
-  return {data, i64(c) * h * w, i64(h) * w, w, 1};
 }
 
 template <class T, class F>

@@ -266,11 +266,12 @@ def test_wider_than_a_tile(compiled: None):
         check(backend, inputs_of(1, 2, 1, 18, 530, 3, 5, (FLOAT, FLOAT), padding))
 
 
+@pytest.mark.parametrize(("h", "w"), [(37, 83), (2, 540)])
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
-def test_threads_change_nothing(compiled: None, padding):
+def test_threads_change_nothing(compiled: None, padding, h, w):
     backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
-    inputs = inputs_of(1, 2, 3, 37, 83, 9, 6, (FLOAT, FLOAT), padding)
-    grad, threads, results = samples.image(2, 3, 37, 83), torch.get_num_threads(), []
+    inputs = inputs_of(1, 2, 3, h, w, 9, 6, (FLOAT, FLOAT), padding)
+    grad, threads, results = samples.image(2, 3, h, w), torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)

@@ -4,7 +4,6 @@
 // runs along the taps. A strip of columns has one owner that goes down the rows in order, so the number of
 // threads changes nothing, and nothing is added that is not in the sum: Inf and NaN stay where they belong.
 #pragma once
-#include "kernels.h"
 #include "sepconv_tile.h"
 
 namespace vfi::VFI_VERSION {
@@ -48,7 +47,9 @@ class ImageStrip {
         weights_(i64(sources_ + L) * kGroup),
         vertical_(i64(kv) * pitch_),
         horizontal_(i64(kh) * pitch_),
-        grad_(i64(channels) * pitch_) {}
+        grad_(i64(channels) * pitch_) {
+    std::fill_n(sums_.data(), i64(columns_) * kGroup * ((channels * kv + kGroup - 1) / kGroup), A(0));
+  }
 
   A* sum(int channel, int row, int column) {
     const int lane = channel * kv_ + row % kv_;
@@ -192,7 +193,7 @@ void backward_image_strip(const SepconvParams<T, F>& p, i64 n, int first, int la
       const bool adds = r != positions_of(y, term.image_h, term.top, p.h, term.kv).first;
       for (int c = 0; c < channels; ++c)
         for (int x = first; x <= last; ++x) {
-          const Span span = columns_of(x);
+          const auto span = columns_of(x);
           A total = 0;
           for (int s = span.first; s <= span.last; ++s)
             total += std::exchange(*strip.sum(c, r, s - begin), A(0));

@@ -251,20 +251,48 @@ VFI_FN void save_as(T* p, V v) {
   if constexpr (!std::is_same_v<T, f32>) save_bits(p, bits_of_value<T, Vector<u32, kLanesOf<V>>>(v));
 }
 
-// An array whose start is aligned for vectors: one that crosses two cache lines is loaded at half the speed.
+// A vector of a whole cache line's half or quarter, past the caches: for results too large to stay in them,
+// which would be fetched first only to be overwritten. finish_streams() comes before another thread reads.
+template <class A, class V>
+VFI_FN void stream(A* p, V v) {
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (sizeof(V) == 32) return _mm256_stream_si256(reinterpret_cast<__m256i*>(p), __m256i(v));
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(V) == 16) return _mm_stream_si128(reinterpret_cast<__m128i*>(p), __m128i(v));
+#endif
+  save(p, v);
+}
+VFI_FN void finish_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+// An uninitialised array that starts at a cache line: a vector that crosses two is loaded at half the speed.
+// Not std::vector: what of it is not inlined would be a symbol that all versions share.
 template <class A>
 class Buffer {
  public:
   explicit Buffer(i64 size = 0) { resize(size); }
-  void resize(i64 size) { storage_.resize(size + kLine / sizeof(A)); }
-  A* data() {
-    const size_t past = reinterpret_cast<size_t>(storage_.data()) % kLine;
-    return storage_.data() + (past ? (kLine - past) / sizeof(A) : 0);
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { ::operator delete(data_, kLine); }
+  // May forget the contents.
+  void resize(i64 size) {
+    if (size <= size_) return;
+    ::operator delete(std::exchange(data_, nullptr), kLine);
+    size_ = 0;
+    data_ = static_cast<A*>(::operator new(size * sizeof(A), kLine));
+    size_ = size;
   }
+  A* data() { return data_; }
+  const A* data() const { return data_; }
 
  private:
-  static constexpr size_t kLine = 64;
-  std::vector<A> storage_;
+  static constexpr std::align_val_t kLine{64};
+  A* data_ = nullptr;
+  i64 size_ = 0;
 };
 
 }  // namespace VFI_VERSION

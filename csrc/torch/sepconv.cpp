@@ -72,6 +72,11 @@ i64 cost(const SepconvParams<T, F>& p) {
   return 1 + i64(p.term[0].kv) * p.term[0].kh * p.c * p.terms / 16;
 }
 
+template <class T, class F, class Body>
+void on_tiles(const SepconvParams<T, F>& p, const Body& body) {
+  on_cpu(i64(p.n) * tiles_of(p.w) * p.h, std::min(p.w, tile_columns(p.w)) * cost(p), body);
+}
+
 Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& horizontals,
                std::string_view padding) {
   const Inputs in = {images, verticals, horizontals, padding == "replicate"};
@@ -88,7 +93,7 @@ Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& h
     if (!first.is_cpu())
       return on_cuda(first, [&](void* stream) { return cuda::sepconv_forward(p, stream); });
 #endif
-    on_cpu(i64(p.n) * p.h, p.w * cost(p), [&](i64 begin, i64 end) { sepconv_forward(p, begin, end); });
+    on_tiles(p, [&](i64 begin, i64 end) { sepconv_forward(p, begin, end); });
   });
   return out;
 }
@@ -123,8 +128,7 @@ Tensors backward(const Tensor& grad, const Tensors& images, const Tensors& verti
       if (!first.is_cpu())
         return on_cuda(first, [&](void* stream) { return cuda::sepconv_backward(p, stream); });
 #endif
-      on_cpu(i64(p.n) * p.h, p.w * cost(p),
-             [&](i64 begin, i64 end) { sepconv_backward_taps(p, begin, end); });
+      on_tiles(p, [&](i64 begin, i64 end) { sepconv_backward_taps(p, begin, end); });
       for (p.selected = 0; p.selected < p.terms; ++p.selected)
         if (p.term[p.selected].grad_image.data)
           on_cpu(i64(p.n) * column_units(p.term[p.selected].image_w), kUnitColumns * cost(p) * p.h,
