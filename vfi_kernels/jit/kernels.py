@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vfi_kernels.jit.choice import pair_step, tiles
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -81,8 +82,14 @@ class Kernels:
 
     def _run_pair(self, kernel: str, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor) -> None:
         types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
-        grid = _grid(params.pair.n, params.pair.h, params.pair.w)
-        self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
+        pair = params.pair
+        step = pair_step(params) if kernel == "forward" and frame.dtype != torch.float64 else 0
+        if step:
+            name = f"pair_{kernel}_tuned<{op}<{types}>, {step}, {pair.padding}>"
+            self._run("tuned_pair.cuh", name, tiles(pair.n, pair.h, pair.w), params, frame)
+        else:
+            grid = _grid(pair.n, pair.h, pair.w)
+            self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
 
     # warp_blend
 
