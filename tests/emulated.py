@@ -19,7 +19,10 @@ from vfi_kernels.jit import params as structs
 from vfi_kernels.jit.kernels import Kernels
 from vfi_kernels.jit.source import source_folder
 
-SOURCES = [build.HERE / f"kernels_{name}.cpp" for name in ("pair", "tuned_pair", "backwarp", "sepconv")]
+SOURCES = [
+    build.HERE / f"kernels_{name}.cpp"
+    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "sepconv")
+]
 
 
 def module_path(variant: str, defines: tuple[str, ...] = ()) -> Path:

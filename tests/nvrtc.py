@@ -39,6 +39,9 @@ KERNELS = {
     "backwarp.cuh": [
         f"backwarp_{way}<{types}>" for way in ("forward", "backward") for types in BACKWARP_PAIRS
     ],
+    "tuned_backwarp.cuh": [
+        f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
+    ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
         *(f"sepconv_backward_{x}<{t}>" for x in ("vertical", "horizontal", "image") for t in FLOAT_PAIRS),

@@ -31,7 +31,6 @@ class Launches:
         self.names: list[str] = []
 
         def launch(source, kernel, grid, block, params, device) -> None:
-            assert source in {"tuned_pair.cuh", "pair.cuh"}
             self.names.append(kernel.split("<")[0])
             emulated.module().launch(kernel, grid, block, 0, bytes(params))
 
@@ -105,6 +104,30 @@ def test_pair_forward(launches, monkeypatch, dtypes, layout, operation):
             names = ["pair_forward_tuned" if served else "pair_forward"]
             tuned, simple = both(launches, monkeypatch, operation, inputs, names)
             assert same_bits(tuned, simple)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("flow_dtype", [torch.float32, HALF, torch.bfloat16], ids=str)
+def test_backwarp_forward(launches, monkeypatch, flow_dtype, layout):
+    last = layout == torch.channels_last
+    for frames, entries, c, h, w in SIZES:
+        for padding in ("border", "zeros"):
+            # Wide pixels of 1, 3 and 8 times 16 bytes or more, beside images of a few channels.
+            shapes = [
+                (c, flow_dtype),
+                (3, torch.float32),
+                (8, HALF),
+                (24, torch.bfloat16),
+                (64, torch.float32),
+            ]
+            images = [
+                hard_image(frames, k, h, w, dtype=t).contiguous(memory_format=layout) for k, t in shapes
+            ]
+            inputs = [images, hard_flow(entries, h, w, flow_dtype), padding]
+            served = not last or c in (1, 3)
+            names = ["backwarp_forward_tuned" if served else "backwarp_forward"]
+            tuned, simple = both(launches, monkeypatch, "backwarp", inputs, names)
+            assert all(map(same_bits, tuned, simple))
 
 
 def test_what_the_simple_kernels_serve(launches):

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../math/backwarp.h"
 #include "launch.cuh"
 #include "tuned_taps.cuh"
 
@@ -63,6 +64,31 @@ int step_of(typename Op::Params p) {
   layouts.image(q.out);
   Op::for_each_field(p, layouts);
   return layouts.step();
+}
+
+// Whether 16 bytes of channels side by side can be loaded at once.
+template <class V>
+bool is_wide(const View<V>& v, int channels, int size) {
+  const int numbers = 16 / size;
+  const bool aligned = reinterpret_cast<unsigned long long>(v.data) % 16 == 0;
+  return aligned && v.c == 1 && channels % numbers == 0 && v.n % numbers == 0 && v.y % numbers == 0 &&
+         v.x % numbers == 0;
+}
+
+template <class F>
+bool is_tuned(const BackwarpParams<F, f32>& p) {
+  bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) && !wants_simple();
+  for (int k = 0; k < p.count; ++k) {
+    const BackwarpImage<f32>& image = p.images[k];
+    const View<const void>& in = image.image;
+    const View<void>& out = image.out;
+    const int size = image.dtype == kF32 ? 4 : 2;
+    const bool planar = in.x == 1 && out.x == 1;
+    const bool rgb = image.channels == 3 && in.x == 3 && in.c == 1 && out.x == 3 && out.c == 1;
+    tuned = tuned && is_compact(in, p.h, p.w) && is_compact(out, p.h, p.w) &&
+            (planar || rgb || (is_wide(in, image.channels, size) && is_wide(out, image.channels, size)));
+  }
+  return tuned;
 }
 
 }  // namespace vfi::cuda

@@ -45,9 +45,10 @@ __device__ __forceinline__ void forward_pixels(const typename Op::Params& p, con
   bool exact = false;
 #pragma unroll
   for (int i = 0; i < kPixels; ++i) {
-    spot[i][0] = spot_at<T, kStep, kPadding>(lane[i].x[0], lane[i].y[0], q.h, q.w, q.frame0.y);
-    spot[i][1] = spot_at<T, kStep, kPadding>(lane[i].x[1], lane[i].y[1], q.h, q.w, q.frame1.y);
-    exact |= spot[i][0].exact | spot[i][1].exact;
+    constexpr float kScale = kWeightScale<T>;
+    spot[i][0] = spot_at<kPadding>(lane[i].x[0], lane[i].y[0], q.h, q.w, kScale, q.frame0.y, kStep);
+    spot[i][1] = spot_at<kPadding>(lane[i].x[1], lane[i].y[1], q.h, q.w, kScale, q.frame1.y, kStep);
+    exact |= sizeof(T) > 1 && (needs_exact(spot[i][0]) | needs_exact(spot[i][1]));
   }
   const auto blend = [&](const auto& in, int c) {
     T* out = pixel_of<kStep == 1>(q.out, n, y, x).at(0, c, 0, 0);

@@ -52,8 +52,12 @@ struct Planes {
 struct Spot {
   u32 offset;
   float weight[4];
-  bool exact;  // a weight is 0, and its pixel must not count even if it is Inf
 };
+
+// Whether a weight is 0: its pixel must not count even if it is Inf.
+VFI_FN bool needs_exact(const Spot& s) {
+  return smaller(smaller(s.weight[0], s.weight[1]), smaller(s.weight[2], s.weight[3])) == 0;
+}
 
 // Bytes are not converted to float: taken as the bits of one, each is itself times 2^-149. The weights make
 // up for most of that and the gain for the rest, and as powers of two they change no rounding.
@@ -74,14 +78,17 @@ VFI_FN Axis<float> tuned_axis_at(float coordinate, int size) {
   return axis_at(coordinate, size, kPadding);
 }
 
-template <class T, int kStep, int kPadding>
-VFI_FN Spot spot_at(float x, float y, int h, int w, i64 row) {
+// Where two axes meet; scale: of the weights. The offset is for whoever knows the strides.
+VFI_FN Spot spot_of(const Axis<float>& ax, const Axis<float>& ay, float scale = 1) {
+  const float top = scale * ay.weight_lo, bottom = scale * ay.weight_hi;
+  return {0, {top * ax.weight_lo, top * ax.weight_hi, bottom * ax.weight_lo, bottom * ax.weight_hi}};
+}
+
+template <int kPadding>
+VFI_FN Spot spot_at(float x, float y, int h, int w, float scale, i64 stride_y, i64 stride_x) {
   const Axis<float> ax = tuned_axis_at<kPadding>(x, w), ay = tuned_axis_at<kPadding>(y, h);
-  const float top = kWeightScale<T> * ay.weight_lo, bottom = kWeightScale<T> * ay.weight_hi;
-  Spot s = {u32(ay.lo) * u32(row) + u32(ax.lo * kStep),
-            {top * ax.weight_lo, top * ax.weight_hi, bottom * ax.weight_lo, bottom * ax.weight_hi}};
-  s.exact =
-      sizeof(T) > 1 && smaller(smaller(s.weight[0], s.weight[1]), smaller(s.weight[2], s.weight[3])) == 0;
+  Spot s = spot_of(ax, ay, scale);
+  s.offset = u32(ay.lo) * u32(stride_y) + u32(ax.lo) * u32(stride_x);
   return s;
 }
 

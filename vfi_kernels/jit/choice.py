@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-from vfi_kernels.jit.params import View, VoxelFlowParams, WarpBlendParams
+from vfi_kernels.jit.params import BackwarpParams, View, VoxelFlowParams, WarpBlendParams
 
 MAX_GRID = 65535  # kMaxGridYZ
 TILE_WIDTH, TILE_HEIGHT = 64, 16  # kTileWidth, kTileHeight
@@ -24,14 +24,26 @@ def is_compact(view: View, h: int, w: int) -> bool:
     return not view.data or (min(view.y, view.x) >= 0 and (h - 1) * view.y + (w - 1) * view.x < 1 << 29)
 
 
-def _step(n: int, c: int, h: int, w: int, images: list[View], fields: list[View]) -> int:
-    """1 for pixels side by side in planes, 3 for three channels side by side, 0 for the simple kernel."""
+def _is_served(n: int, h: int, w: int, views: list[View]) -> bool:
     served = n <= MAX_GRID and 2 <= h <= MAX_GRID * TILE_HEIGHT and w >= 2 and not wants_simple()
-    if not served or not all(is_compact(view, h, w) for view in [*images, *fields]):
-        return 0
-    if all(not view.data or view.x == 1 for view in [*images, *fields]):
-        return 1
-    return 3 if c == 3 and all(not view.data or (view.x == 3 and view.c == 1) for view in images) else 0
+    return served and all(is_compact(view, h, w) for view in views)
+
+
+def _is_planar(*views: View) -> bool:
+    return all(not view.data or view.x == 1 for view in views)
+
+
+def _is_rgb(channels: int, *views: View) -> bool:
+    return channels == 3 and all(not view.data or (view.x == 3 and view.c == 1) for view in views)
+
+
+def _is_wide(channels: int, size: int, *views: View) -> bool:
+    """Whether 16 bytes of channels side by side can be loaded at once."""
+    numbers = 16 // size
+    return channels % numbers == 0 and all(
+        view.data % 16 == 0 and view.c == 1 and not any(s % numbers for s in (view.n, view.y, view.x))
+        for view in views
+    )
 
 
 def _views(struct: ctypes.Structure, *names: str) -> list[View]:
@@ -43,4 +55,21 @@ def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
     pair = params.pair
     images = _views(pair, "frame0", "frame1", "out")
     names = ("flow0", "flow1", "mask") if isinstance(params, WarpBlendParams) else ("flow",)
-    return _step(pair.n, pair.c, pair.h, pair.w, images, _views(params, *names))
+    fields = _views(params, *names)
+    if not _is_served(pair.n, pair.h, pair.w, [*images, *fields]):
+        return 0
+    return 1 if _is_planar(*images, *fields) else 3 if _is_rgb(pair.c, *images) else 0
+
+
+def is_tuned_backwarp(params: BackwarpParams, sizes: list[int]) -> bool:
+    """Of calls with float32 sums; `sizes`: of a number of each image, in bytes."""
+    if not _is_served(params.n, params.h, params.w, [params.flow]):
+        return False
+    for image, size in zip(params.images, sizes, strict=False):
+        views = _views(image, "image", "out")
+        c = image.channels
+        if not (_is_planar(*views) or _is_rgb(c, *views) or _is_wide(c, size, *views)):
+            return False
+        if not all(is_compact(view, params.h, params.w) for view in views):
+            return False
+    return True

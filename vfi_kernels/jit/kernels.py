@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vfi_kernels.jit.choice import pair_step, tiles
+from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -182,10 +182,14 @@ class Kernels:
         return params
 
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
-        types = f"{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}"
-        self._run(
-            "backwarp.cuh", f"backwarp_{kernel}<{types}>", _grid(params.n, params.h, params.w), params, flow
-        )
+        flow_type, sums = TYPE_NAMES[flow.dtype], sum_dtype(images[0].dtype)
+        sizes = [image.element_size() for image in images]
+        if kernel == "forward" and sums == torch.float32 and is_tuned_backwarp(params, sizes):
+            name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
+            self._run("tuned_backwarp.cuh", name, tiles(params.n, params.h, params.w), params, flow)
+        else:
+            name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
+            self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
 
     def backwarp(self, images: list[Tensor], flow: Tensor, padding: str) -> list[Tensor]:
         params = self._backwarp_params(images, flow, padding)
