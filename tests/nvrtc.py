@@ -39,6 +39,14 @@ KERNELS = {
     "backwarp.cuh": [
         f"backwarp_{way}<{types}>" for way in ("forward", "backward") for types in BACKWARP_PAIRS
     ],
+    "tuned_pair_backward.cuh": [
+        f"pair_backward_tuned<{op}<{types}>, {step}, {padding}>"
+        for op in ("WarpBlend", "VoxelFlow")
+        for types in TUNED_PAIRS
+        if types != "u8, f32"
+        for step in (1, 3)
+        for padding in (0, 1)
+    ],
     "tuned_backwarp.cuh": [
         f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
     ],

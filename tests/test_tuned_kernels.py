@@ -2,6 +2,8 @@
 products and sums. The tests of the operations compare both with the reference.
 """
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -104,6 +106,28 @@ def test_pair_forward(launches, monkeypatch, dtypes, layout, operation):
             names = ["pair_forward_tuned" if served else "pair_forward"]
             tuned, simple = both(launches, monkeypatch, operation, inputs, names)
             assert same_bits(tuned, simple)
+
+
+@pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("dtypes", [pair for pair in SINGLE if pair[0] != BYTE], ids=str)
+def test_pair_backward(launches, monkeypatch, dtypes, layout, operation):
+    """Sums are taken in another order, so the last bits differ. Every gradient alone, then all together."""
+    count = 6 if operation == "warp_blend" else 3
+    for (frames, entries, c, h, w), padding in itertools.product(SIZES, ("border", "zeros")):
+        inputs = pair_inputs(operation, dtypes, frames, entries, c, h, w, padding, layout)
+        if operation == "warp_blend":
+            inputs[4] = inputs[4].sigmoid()  # the blend at a time has no bound for others
+        grad = samples.image(entries, c, h, w, dtype=dtypes[0]).contiguous(memory_format=layout)
+        names = ["pair_backward_tuned" if c == 3 else "pair_backward"]
+        for needs in [*(1 << i for i in range(count)), (1 << count) - 1]:
+            arguments = [grad, *inputs, needs]
+            tuned, simple = both(launches, monkeypatch, f"_{operation}_backward", arguments, names)
+            for got, expected in zip(tuned, simple, strict=True):
+                tolerance = {torch.float32: 2e-5, HALF: 2e-3, torch.bfloat16: 2e-2}[got.dtype]
+                finite = expected.isfinite()
+                assert torch.equal(got.isfinite(), finite)
+                torch.testing.assert_close(got[finite], expected[finite], atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

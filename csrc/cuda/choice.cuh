@@ -55,6 +55,7 @@ struct Layouts {
   int h_, w_;
 };
 
+// Views that a pass does not have are absent.
 template <class Op>
 int step_of(typename Op::Params p) {
   const auto& q = p.pair;
@@ -62,6 +63,9 @@ int step_of(typename Op::Params p) {
   layouts.image(q.frame0);
   layouts.image(q.frame1);
   layouts.image(q.out);
+  layouts.image(q.grad_out);
+  layouts.image(q.grad_frame0);
+  layouts.image(q.grad_frame1);
   Op::for_each_field(p, layouts);
   return layouts.step();
 }

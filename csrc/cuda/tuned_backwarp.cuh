@@ -7,8 +7,6 @@
 
 namespace vfi {
 
-constexpr u32 kAllLanes = ~0u;
-
 // Sixteen bytes of numbers.
 struct alignas(16) Chunk {
   u32 word[4];

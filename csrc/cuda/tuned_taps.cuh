@@ -13,6 +13,7 @@ namespace vfi {
 // warp's taps would spread over several times as many cache lines. Rows are in one block because they share
 // taps, which the L1 cache then holds.
 constexpr int kColumns = 2, kRows = 4, kWarps = kThreads / 32;
+constexpr u32 kAllLanes = ~0u;
 constexpr int kTileWidth = 32 * kColumns, kTileHeight = kRows * kWarps;
 // Of a tuned kernel on a multiprocessor: leaves a thread 80 registers for loads in flight.
 constexpr int kTunedBlocks = 6;

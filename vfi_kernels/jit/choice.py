@@ -51,9 +51,12 @@ def _views(struct: ctypes.Structure, *names: str) -> list[View]:
 
 
 def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
-    """kStep of the tuned kernel for a call with float32 sums, 0 where the simple one has to do."""
+    """kStep of the tuned kernel for a call with float32 sums, 0 where the simple one has to do.
+
+    Views that a pass does not have are absent.
+    """
     pair = params.pair
-    images = _views(pair, "frame0", "frame1", "out")
+    images = _views(pair, "frame0", "frame1", "out", "grad_out", "grad_frame0", "grad_frame1")
     names = ("flow0", "flow1", "mask") if isinstance(params, WarpBlendParams) else ("flow",)
     fields = _views(params, *names)
     if not _is_served(pair.n, pair.h, pair.w, [*images, *fields]):

@@ -25,6 +25,7 @@ from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
 MAX_GRID_YZ = 65535  # kMaxGridYZ
+COLOURS = 3  # kColours
 
 # launch(source file, kernel, grid, block, parameters, device)
 Launch = Callable[
@@ -83,10 +84,11 @@ class Kernels:
     def _run_pair(self, kernel: str, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor) -> None:
         types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
         pair = params.pair
-        step = pair_step(params) if kernel == "forward" and frame.dtype != torch.float64 else 0
-        if step:
+        served = frame.dtype != torch.float64 and (kernel == "forward" or pair.c == COLOURS)
+        if served and (step := pair_step(params)):
+            file = "tuned_pair.cuh" if kernel == "forward" else "tuned_pair_backward.cuh"
             name = f"pair_{kernel}_tuned<{op}<{types}>, {step}, {pair.padding}>"
-            self._run("tuned_pair.cuh", name, tiles(pair.n, pair.h, pair.w), params, frame)
+            self._run(file, name, tiles(pair.n, pair.h, pair.w), params, frame)
         else:
             grid = _grid(pair.n, pair.h, pair.w)
             self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
