@@ -19,7 +19,10 @@ from vfi_kernels.jit import params as structs
 from vfi_kernels.jit.kernels import Kernels
 from vfi_kernels.jit.source import source_folder
 
-SOURCES = [build.HERE / f"kernels_{name}.cpp" for name in ("pair", "backwarp", "sepconv")]
+SOURCES = [
+    build.HERE / f"kernels_{name}.cpp"
+    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "sepconv")
+]
 
 
 def module_path(variant: str, defines: tuple[str, ...] = ()) -> Path:
@@ -100,10 +103,11 @@ class Recording:
 
 # The struct of each kernel family, for the comparison of sizes.
 STRUCTS = {
-    "pair_forward<WarpBlend<": structs.WarpBlendParams,
-    "pair_backward<WarpBlend<": structs.WarpBlendParams,
-    "pair_forward<VoxelFlow<": structs.VoxelFlowParams,
-    "pair_backward<VoxelFlow<": structs.VoxelFlowParams,
+    **{
+        f"pair_{kernel}<{op}<": struct
+        for kernel in ("forward", "forward_tuned", "backward", "backward_tuned")
+        for op, struct in (("WarpBlend", structs.WarpBlendParams), ("VoxelFlow", structs.VoxelFlowParams))
+    },
     "backwarp_": structs.BackwarpParams,
     "sepconv_": structs.SepconvParams,
 }

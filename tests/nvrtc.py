@@ -20,6 +20,7 @@ DEFAULT_ARCHS = ("75", "80", "86", "89", "90", "100", "120")
 # The type pairs of csrc/math: (image, flow or taps), and for backwarp (flow, sums).
 FLOAT_PAIRS = ["f32, f32", "f16, f32", "f16, f16", "bf16, f32", "bf16, bf16", "f64, f64", "f64, f32"]
 PAIRS = [*FLOAT_PAIRS, "u8, f32"]
+TUNED_PAIRS = [types for types in PAIRS if "f64" not in types]
 BACKWARP_PAIRS = ["f32, f32", "f16, f32", "bf16, f32", "f32, f64", "f64, f64"]
 
 # File of csrc/cuda -> its kernels.
@@ -28,8 +29,26 @@ KERNELS = {
         *(f"pair_forward<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in PAIRS),
         *(f"pair_backward<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in FLOAT_PAIRS),
     ],
+    "tuned_pair.cuh": [
+        f"pair_forward_tuned<{op}<{types}>, {step}, {padding}>"
+        for op in ("WarpBlend", "VoxelFlow")
+        for types in TUNED_PAIRS
+        for step in (1, 3)
+        for padding in (0, 1)
+    ],
     "backwarp.cuh": [
         f"backwarp_{way}<{types}>" for way in ("forward", "backward") for types in BACKWARP_PAIRS
+    ],
+    "tuned_pair_backward.cuh": [
+        f"pair_backward_tuned<{op}<{types}>, {step}, {padding}>"
+        for op in ("WarpBlend", "VoxelFlow")
+        for types in TUNED_PAIRS
+        if types != "u8, f32"
+        for step in (1, 3)
+        for padding in (0, 1)
+    ],
+    "tuned_backwarp.cuh": [
+        f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
     ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),

@@ -88,9 +88,9 @@ def test_launch_through_cupy(monkeypatch):
     for _ in range(2):
         (out,) = kernels.backwarp([image], torch.zeros(2, 2, 4, 5), "border")
         assert torch.equal(out, image)
-    kernel = ("backwarp_forward<f32, f32>",)
+    kernel = ("backwarp_forward_tuned<f32, 0>",)
     # Compiled once, launched twice on the caller's device and stream.
-    assert asked == [(source.inlined("backwarp.cuh"), ("-std=c++17", "-default-device"), kernel)]
+    assert asked == [(source.inlined("tuned_backwarp.cuh"), ("-std=c++17", "-default-device"), kernel)]
     assert scopes == 2 * [("device", 3), ("stream", 77, 3)]
 
 

@@ -12,6 +12,14 @@ constexpr int kThreads = 128;  // of a block, side by side in a row of the outpu
 constexpr int kMinBlocks =
     4;  // on a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills
 
+// Keeps the compiler from putting an address together anew wherever it is used.
+template <class T>
+__device__ __forceinline__ void keep([[maybe_unused]] T*& p) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(p));
+#endif
+}
+
 // The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second
 // and third axis have a limit.
 template <class Body>

@@ -56,6 +56,23 @@ VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   return axis;
 }
 
+// axis_at(coordinate, size, kBorder) in fewer steps, for sizes of at least 2.
+template <class V>
+VFI_FN Axis<V> border_axis_at(V coordinate, int size) {
+  using Int = typename Lanes<V>::Int;
+  const V zero = {}, one = zero + 1, end = Lanes<V>::real(Int{} + (size - 1));
+  const V c = smaller(larger(coordinate, zero), end);  // NaN becomes 0
+  const V moves = (coordinate > zero) & (coordinate < end) ? one : zero;
+  Axis<V> axis;
+  axis.lo = smaller(Lanes<V>::truncated(c), Int{} + (size - 2));
+  axis.hi = axis.lo + 1;
+  axis.weight_hi = c - Lanes<V>::real(axis.lo);
+  axis.weight_lo = one - axis.weight_hi;
+  axis.slope_lo = -moves;
+  axis.slope_hi = moves;
+  return axis;
+}
+
 // The four pixels of a position: top left, top right, bottom left, bottom right.
 template <class A>
 struct Taps {
@@ -80,10 +97,11 @@ VFI_FN Taps<A> taps_at(A x, A y, int h, int w, int padding, i64 stride_y, i64 st
 }
 
 // weight * value, where a pixel of weight 0 adds nothing: an Inf beside the position must not turn it into
-// NaN. Adding -0 leaves every number as it is, -0 included, so zero flow returns the image bit for bit.
+// NaN. Weights are never -0, so the product is then -0. Adding it leaves every number as it is, -0 included:
+// zero flow returns the image bit for bit.
 template <class A>
 VFI_FN A weighted(A weight, A value) {
-  return weight == 0 ? A(-0.0) : weight * value;
+  return weight * (weight == 0 ? A(-1) : value);
 }
 
 // The value of a pixel as gradients see it: by the same rule, what is not finite counts as 0 where the weight

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -24,6 +25,7 @@ from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
 MAX_GRID_YZ = 65535  # kMaxGridYZ
+COLOURS = 3  # kColours
 
 # launch(source file, kernel, grid, block, parameters, device)
 Launch = Callable[
@@ -81,8 +83,15 @@ class Kernels:
 
     def _run_pair(self, kernel: str, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor) -> None:
         types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
-        grid = _grid(params.pair.n, params.pair.h, params.pair.w)
-        self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
+        pair = params.pair
+        served = frame.dtype != torch.float64 and (kernel == "forward" or pair.c == COLOURS)
+        if served and (step := pair_step(params)):
+            file = "tuned_pair.cuh" if kernel == "forward" else "tuned_pair_backward.cuh"
+            name = f"pair_{kernel}_tuned<{op}<{types}>, {step}, {pair.padding}>"
+            self._run(file, name, tiles(pair.n, pair.h, pair.w), params, frame)
+        else:
+            grid = _grid(pair.n, pair.h, pair.w)
+            self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
 
     # warp_blend
 
@@ -175,10 +184,14 @@ class Kernels:
         return params
 
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
-        types = f"{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}"
-        self._run(
-            "backwarp.cuh", f"backwarp_{kernel}<{types}>", _grid(params.n, params.h, params.w), params, flow
-        )
+        flow_type, sums = TYPE_NAMES[flow.dtype], sum_dtype(images[0].dtype)
+        sizes = [image.element_size() for image in images]
+        if kernel == "forward" and sums == torch.float32 and is_tuned_backwarp(params, sizes):
+            name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
+            self._run("tuned_backwarp.cuh", name, tiles(params.n, params.h, params.w), params, flow)
+        else:
+            name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
+            self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
 
     def backwarp(self, images: list[Tensor], flow: Tensor, padding: str) -> list[Tensor]:
         params = self._backwarp_params(images, flow, padding)
