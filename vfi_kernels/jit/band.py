@@ -2,7 +2,7 @@
 
 from vfi_kernels.jit.params import SepconvParams, SepconvTerm
 
-# csrc/cuda/sepconv_band.cuh
+# csrc/cuda/sepconv_ring.cuh
 WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
 BLOCKS, STAGED_ROWS, TAP_PITCH = 11, WARPS * REACH + BEFORE, STRIP + 4
 MIN_TAPS = 16  # fewer are not worth it, and the ring of rows would be shorter than a tile
