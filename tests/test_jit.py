@@ -97,7 +97,7 @@ def test_launch_through_cupy(monkeypatch):
 
     allowed.clear()
     taps = torch.rand(1, 51, 1, 1)
-    kernels.sepconv([torch.rand(1, 3, 51, 51)], [taps], [taps], "valid")
+    kernels.sepconv([torch.rand(1, 3, 51, 51)], [taps], [taps], "valid", False)
     [(_, permitted, used)] = allowed
     assert permitted == used > 48 << 10
 

@@ -33,12 +33,18 @@ def inputs_of(n=1, c=3, h=5, w=33, kv=51, kh=51, dtypes=(FLOAT, FLOAT), padding=
     more = (kv - 1, kh - 1) if padding == "valid" else (0, 0)
     images = [samples.image(n, c, h + more[0], w + more[1], dtype=dtypes[0]) for _ in range(terms)]
     verticals = [samples.taps(n, kv, h, w, dtype=dtypes[1]) for _ in range(terms)]
-    return [images, verticals, [samples.taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)], padding]
+    return [
+        images,
+        verticals,
+        [samples.taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)],
+        padding,
+        False,
+    ]
 
 
 def forward(inputs: list, coarse: bool = False) -> Tensor:
     BAND.launched.clear()
-    got = BAND.kernels.sepconv(*inputs, coarse)
+    got = BAND.kernels.sepconv(*inputs[:4], coarse)
     assert BAND.launched == ["band_forward"]
     return got
 
@@ -61,7 +67,7 @@ def expected_gradients(grad: Tensor, inputs: list) -> list[Tensor]:
 
 def errors(got: Tensor, inputs: list) -> Tensor:
     """Relative to the sum of the magnitudes, so that cancellation does not count."""
-    size = oracle.sepconv(*([t.abs() for t in part] for part in inputs[:3]), inputs[3])
+    size = oracle.sepconv(*([t.abs() for t in part] for part in inputs[:3]), *inputs[3:])
     return (got.double() - oracle.sepconv(*inputs)) / size
 
 
@@ -89,7 +95,7 @@ def test_as_exact_as_plain_sums(size):
 def test_gradients_are_as_exact_as_plain_sums(size):
     inputs = inputs_of(**size)
     grad = samples.image(*forward(inputs).shape)
-    magnitudes = [*([t.abs() for t in part] for part in inputs[:3]), inputs[3]]
+    magnitudes = [*([t.abs() for t in part] for part in inputs[:3]), *inputs[3:]]
     sizes = expected_gradients(grad.abs(), magnitudes)
     expected = expected_gradients(grad, inputs)
     got, plain = taps_gradients(BAND, grad, inputs), taps_gradients(PLAIN, grad, inputs)
@@ -101,7 +107,13 @@ def test_gradients_are_as_exact_as_plain_sums(size):
 
 def test_no_bias():
     """On positive numbers nothing averages out: sums that are cut always come out too small."""
-    inputs = [[torch.rand(1, 3, 54, 94)], [torch.rand(1, 51, 4, 44)], [torch.rand(1, 51, 4, 44)], "valid"]
+    inputs = [
+        [torch.rand(1, 3, 54, 94)],
+        [torch.rand(1, 51, 4, 44)],
+        [torch.rand(1, 51, 4, 44)],
+        "valid",
+        False,
+    ]
     band_errors = errors(forward(inputs), inputs)
     assert band_errors.mean().abs() < 1.2e-7
     assert band_errors.abs().max() <= errors(PLAIN.kernels.sepconv(*inputs), inputs).abs().max()
@@ -166,7 +178,7 @@ def test_unaligned_taps(offset, dtypes):
 
 def test_inf_and_nan():
     inputs = inputs_of(h=9, w=70, kv=17, kh=18)
-    [image], [vertical], [horizontal], _ = inputs
+    [image], [vertical], [horizontal], *_ = inputs
     image[0, 0, 4, 60], image[0, 2, 1, 3] = INF, NAN
     vertical[0, 5, 7, 20], vertical[0, 6, 2, 21] = NAN, -INF
     horizontal[0, 3, 6, 40], horizontal[0, 4, 3, 41] = INF, NAN
@@ -198,9 +210,9 @@ def test_inf_and_nan_in_gradients():
 def test_range(factors):
     inputs = inputs_of(h=2, w=33, kv=17, kh=18)
     expected = oracle.sepconv(*inputs)
-    size = oracle.sepconv(*([t.abs() for t in part] for part in inputs[:3]), inputs[3])
+    size = oracle.sepconv(*([t.abs() for t in part] for part in inputs[:3]), *inputs[3:])
     scaled = [[t * f for t in part] for part, f in zip(inputs[:3], factors, strict=True)]
-    got = forward([*scaled, inputs[3]]).double() / (factors[0] * factors[1] * factors[2])
+    got = forward([*scaled, *inputs[3:]]).double() / (factors[0] * factors[1] * factors[2])
     assert ((got - expected) / size).abs().max() < 1e-6
 
 
@@ -210,10 +222,10 @@ def test_range(factors):
                                      (1e30, 1, 1, 1e-20)])  # fmt: skip
 def test_range_of_gradients(factors):
     inputs, grad = inputs_of(h=2, w=33, kv=17, kh=18), samples.image(1, 3, 2, 33)
-    magnitudes = [*([t.abs() for t in part] for part in inputs[:3]), inputs[3]]
+    magnitudes = [*([t.abs() for t in part] for part in inputs[:3]), *inputs[3:]]
     expected, sizes = expected_gradients(grad, inputs), expected_gradients(grad.abs(), magnitudes)
     scaled = [[t * f for t in part] for part, f in zip(inputs[:3], factors, strict=False)]
-    got = taps_gradients(BAND, grad * factors[3], [*scaled, inputs[3]])
+    got = taps_gradients(BAND, grad * factors[3], [*scaled, *inputs[3:]])
     image, vertical, horizontal, grad_out = factors
     for result, exact, size, other in zip(got, expected, sizes, (horizontal, vertical), strict=True):
         relative = (result.double() / (image * grad_out * other) - exact) / size
@@ -252,6 +264,6 @@ def test_what_does_not_fit_goes_to_the_plain_kernels():
 
 def test_51_taps_fit_every_gpu_with_the_instructions():
     """Of compute capability 8.6, 8.9 and 12.0: 99 KB a block. Two blocks share a multiprocessor's 227 KB."""
-    params = BAND.kernels._sepconv_params(*inputs_of(terms=2))
+    params = BAND.kernels._sepconv_params(*inputs_of(terms=2)[:4])
     for image, taps, coarse in [(4, 4, False), (4, 4, True), (2, 4, False), (2, 2, False), (1, 4, False)]:
         assert band.shared_bytes(params, image, taps, coarse) <= 99 << 10

@@ -260,7 +260,7 @@ class Kernels:
         verticals: list[Tensor],
         horizontals: list[Tensor],
         padding: str,
-        coarse: bool = False,
+        coarse: bool,
     ) -> Tensor:
         params = self._sepconv_params(images, verticals, horizontals, padding)
         params.coarse = coarse
@@ -273,7 +273,7 @@ class Kernels:
 
     def _sepconv_backward(
         self, grad: Tensor, images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor],
-        padding: str, needs: int, coarse: bool = False,
+        padding: str, coarse: bool, needs: int,
     ) -> list[Tensor]:  # fmt: skip
         params = self._sepconv_params(images, verticals, horizontals, padding)
         params.coarse = coarse
