@@ -21,8 +21,13 @@ from vfi_kernels.jit.source import source_folder
 
 SOURCES = [
     build.HERE / f"kernels_{name}.cpp"
-    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "sepconv")
+    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "sepconv", "band")
 ]
+
+
+def shared_limit(device: torch.device) -> int:
+    """As if it were an H200."""
+    return 227 << 10
 
 
 def module_path(variant: str, defines: tuple[str, ...] = ()) -> Path:
@@ -38,10 +43,10 @@ def module():
 def kernels() -> Kernels:
     """The operators; a kernel that breaks a rule of CUDA raises RuntimeError."""
 
-    def launch(source, kernel, grid, block, params, device) -> None:
-        module().launch(kernel, grid, block, 0, bytes(params))
+    def launch(source, kernel, grid, block, shared, params, device) -> None:
+        module().launch(kernel, grid, block, shared, bytes(params))
 
-    return Kernels(launch)
+    return Kernels(launch, shared_limit)
 
 
 def _pointers(params: ctypes.Structure, base: int = 0):
@@ -69,11 +74,12 @@ class Recording:
     def __init__(self) -> None:
         self._launches: list[dict] = []
         self._storages: list[Tensor] = []
-        self.kernels = Kernels(self._launch)
+        self.kernels = Kernels(self._launch, shared_limit)
 
-    def _launch(self, source, kernel, grid, block, params, device) -> None:
+    def _launch(self, source, kernel, grid, block, shared, params, device) -> None:
+        params = type(params).from_buffer_copy(params)
         self._launches.append(
-            {"kernel": kernel, "grid": grid, "block": block, "params": type(params).from_buffer_copy(params)}
+            {"kernel": kernel, "grid": grid, "block": block, "smem": shared, "params": params}
         )
 
     def keep(self, *tensors: Tensor) -> None:
@@ -92,9 +98,7 @@ class Recording:
         launches = []
         for launch in self._launches:
             pointers = [[offset, *self._place(address)] for offset, address in _pointers(launch["params"])]
-            launches.append(
-                {**launch, "smem": 0, "params": bytes(launch["params"]).hex(), "pointers": pointers}
-            )
+            launches.append({**launch, "params": bytes(launch["params"]).hex(), "pointers": pointers})
         save_recording(path, [s.numpy() for s in self._storages], launches)
 
     def buffer_of(self, tensor: Tensor) -> int:

@@ -21,6 +21,9 @@ DEFAULT_ARCHS = ("75", "80", "86", "89", "90", "100", "120")
 FLOAT_PAIRS = ["f32, f32", "f16, f32", "f16, f16", "bf16, f32", "bf16, bf16", "f64, f64", "f64, f32"]
 PAIRS = [*FLOAT_PAIRS, "u8, f32"]
 TUNED_PAIRS = [types for types in PAIRS if "f64" not in types]
+FLOAT_BANDS = ["f32, f32, false", "f32, f32, true"] + [
+    f"{pair}, false" for pair in FLOAT_PAIRS if pair != "f32, f32" and "f64" not in pair
+]
 BACKWARP_PAIRS = ["f32, f32", "f16, f32", "bf16, f32", "f32, f64", "f64, f64"]
 
 # File of csrc/cuda -> its kernels.
@@ -49,6 +52,12 @@ KERNELS = {
     ],
     "tuned_backwarp.cuh": [
         f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
+    ],
+    "sepconv_band_forward.cuh": [
+        f"sepconv_band_forward<{types}>" for types in [*FLOAT_BANDS, "u8, f32, false"]
+    ],
+    "sepconv_band_backward.cuh": [
+        f"sepconv_band_{part}<{types}>" for part in ("vertical", "horizontal") for types in FLOAT_BANDS
     ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),

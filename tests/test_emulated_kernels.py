@@ -46,7 +46,14 @@ def _calls():
         images = [_image(2, 3, h + rows, w + columns, dtype=dtype) for _ in range(2)]
         verticals = [torch.randn(2, 5, h, w) for _ in range(2)]
         horizontals = [torch.randn(2, 3, h, w) for _ in range(2)]
-        yield "sepconv", [images, verticals, horizontals, padding], None if dtype == BYTE else 0b111111
+        yield "sepconv", [images, verticals, horizontals, padding, False], None if dtype == BYTE else 0b111111
+    # The tensor-core kernels, which take 16 taps and more.
+    for padding, dtype, width in [("valid", FLOAT, 33), ("replicate", HALF, 36)]:
+        rows, columns = (16, 17) if padding == "valid" else (0, 0)
+        images = [_image(1, 3, 5 + rows, width + columns, dtype=dtype) for _ in range(2)]
+        verticals = [torch.randn(1, 17, 5, width) for _ in range(2)]
+        horizontals = [torch.randn(1, 18, 5, width) for _ in range(2)]
+        yield "sepconv", [images, verticals, horizontals, padding, False], 0b111111
 
 
 def _listed(value):
