@@ -89,26 +89,40 @@ def version() -> str:
 
 def compile_kernels(source: str, kernels: list[str], arch: str) -> tuple[int, str, dict[str, str]]:
     """(0 or NVRTC's error, log with ptxas's report, mangled name -> kernel) of `source` for sm_`arch`."""
+    return compile_cubin(source, kernels, arch)[:3]
+
+
+def compile_cubin(source: str, kernels: list[str], arch: str) -> tuple[int, str, dict[str, str], bytes]:
+    """What compile_kernels returns, and the machine code with the lines of the source."""
     nvrtc = _library()
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
     expressions = {kernel: kernel.encode() for kernel in kernels}
     for expression in expressions.values():
         assert nvrtc.nvrtcAddNameExpression(program, expression) == 0
-    options = [f"-arch=sm_{arch}".encode(), b"-std=c++17", b"-default-device", b"--ptxas-options=-v"]
+    options = [
+        f"-arch=sm_{arch}".encode(),
+        b"-std=c++17",
+        b"-default-device",
+        b"--ptxas-options=-v",
+        b"-lineinfo",
+    ]
     error = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
-    mangled = {}
+    mangled, cubin = {}, ctypes.create_string_buffer(0)
     if not error:
         for kernel, expression in expressions.items():
             name = ctypes.c_char_p()
             assert nvrtc.nvrtcGetLoweredName(program, expression, ctypes.byref(name)) == 0
             mangled[name.value.decode()] = kernel
+        assert nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)) == 0
+        cubin = ctypes.create_string_buffer(size.value)
+        assert nvrtc.nvrtcGetCUBIN(program, cubin) == 0
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return error, log.value.decode(), mangled
+    return error, log.value.decode(), mangled, cubin.raw
 
 
 def resources() -> dict[str, dict[str, int]]:
