@@ -10,16 +10,12 @@ namespace vfi {
 constexpr int kBackwardBlocks = 5;  // leaves a thread 96 registers
 constexpr int kColours = 3;
 
-struct TapSlopes {
-  float value, dx, dy;
-};
-
 // Sums over the channels of grad times the sample, and times its derivatives. The products with grad are
 // summed a tap at a time first, since all channels share the weights.
 template <bool kExact, int kStep, class T>
-__device__ __forceinline__ TapSlopes slopes_at(const Planes<kStep, kColours, T>& planes,
-                                               const Axis<float>& ax, const Axis<float>& ay, const Spot& spot,
-                                               const float (&grad)[kColours]) {
+__device__ __forceinline__ Slope<float> slopes_at(const Planes<kStep, kColours, T>& planes,
+                                                  const Axis<float>& ax, const Axis<float>& ay,
+                                                  const Spot& spot, const float (&grad)[kColours]) {
   float tap[4] = {};
 #pragma unroll
   for (int c = 0; c < kColours; ++c) {
@@ -29,7 +25,7 @@ __device__ __forceinline__ TapSlopes slopes_at(const Planes<kStep, kColours, T>&
     const float v[4] = {tap_at(top), tap_at(top + kStep), tap_at(bottom), tap_at(bottom + kStep)};
     for (int k = 0; k < 4; ++k) tap[k] += grad[c] * (kExact ? counted(spot.weight[k], v[k]) : v[k]);
   }
-  TapSlopes s;
+  Slope<float> s;
   s.value = ay.weight_lo * (ax.weight_lo * tap[0] + ax.weight_hi * tap[1]) +
             ay.weight_hi * (ax.weight_lo * tap[2] + ax.weight_hi * tap[3]);
   s.dx = ay.weight_lo * (ax.slope_lo * tap[0] + ax.slope_hi * tap[1]) +
@@ -123,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
       const View<const T> grad_out = pixel_of<kStep == 1>(q.grad_out, n, y, x);
       float grad[kColours];
       for (int c = 0; c < kColours; ++c) grad[c] = number<float>(fetched(grad_out.at(0, c, 0, 0)));
-      PairSums<float> sums = {};
+      Slope<float> sums[2] = {};
 #pragma unroll
       for (int f = 0; f < 2; ++f) {
         const Axis<float> ax = tuned_axis_at<kPadding>(at.x[f], q.w),
@@ -132,11 +128,8 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
         const auto offset_in = [&](const auto& v) { return u32(ay.lo) * u32(v.y) + u32(ax.lo) * kStep; };
         if (wants_inputs) {
           spot.offset = offset_in(f ? q.frame1 : q.frame0);
-          const TapSlopes s = needs_exact(spot) ? slopes_at<true>(planes[f], ax, ay, spot, grad)
-                                                : slopes_at<false>(planes[f], ax, ay, spot, grad);
-          sums.value[f] = s.value;
-          sums.dx[f] = s.dx;
-          sums.dy[f] = s.dy;
+          sums[f] = needs_exact(spot) ? slopes_at<true>(planes[f], ax, ay, spot, grad)
+                                      : slopes_at<false>(planes[f], ax, ay, spot, grad);
         }
         const View<float>& target = f ? q.grad_frame1 : q.grad_frame0;
         if (target.data) {
