@@ -11,7 +11,10 @@ from vfi_kernels.jit import band
 from vfi_kernels.jit.kernels import Kernels
 
 INF, NAN = float("inf"), float("nan")
-pytestmark = pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "here")
+pytestmark = [
+    pytest.mark.host_only,
+    pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "here"),
+]
 
 
 class Emulated:
@@ -260,6 +263,15 @@ def test_what_does_not_fit_goes_to_the_plain_kernels():
     small = Emulated(48 << 10)
     small.kernels.sepconv(*inputs)
     assert small.launched == ["forward"]
+
+
+def test_simple_kernels_can_be_asked_for(monkeypatch):
+    inputs = inputs_of(kv=20, kh=20)
+    monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
+    BAND.launched.clear()
+    got = BAND.kernels.sepconv(*inputs)
+    BAND.kernels._sepconv_backward(samples.image(*got.shape), *inputs, 0b110)
+    assert BAND.launched == ["forward", "backward_vertical", "backward_horizontal"]
 
 
 def test_51_taps_fit_every_gpu_with_the_instructions():

@@ -32,11 +32,11 @@ class Launches:
 
         self.names: list[str] = []
 
-        def launch(source, kernel, grid, block, params, device) -> None:
+        def launch(source, kernel, grid, block, shared, params, device) -> None:
             self.names.append(kernel.split("<")[0])
-            emulated.module().launch(kernel, grid, block, 0, bytes(params))
+            emulated.module().launch(kernel, grid, block, shared, bytes(params))
 
-        self.kernels = Kernels(launch)
+        self.kernels = Kernels(launch, emulated.shared_limit)
 
 
 @pytest.fixture

@@ -1,20 +1,11 @@
 // Which of the warps' kernels serves a call: a tuned one, or else the simple one, one thread a pixel, which
 // serves everything. vfi_kernels/jit/choice.py says the same for kernels that are compiled at run time.
 #pragma once
-#include <cstdlib>
-#include <cstring>
-
 #include "../math/backwarp.h"
 #include "launch.cuh"
 #include "tuned_taps.cuh"
 
 namespace vfi::cuda {
-
-// VFI_CUDA_KERNELS=simple: for benchmarks, and for tests of one kernel against the other.
-inline bool wants_simple() {
-  const char* wish = std::getenv("VFI_CUDA_KERNELS");
-  return wish && !std::strcmp(wish, "simple");
-}
 
 // The grid of the tuned kernels, and whether it covers n images of h x w with two neighbours for every
 // position.

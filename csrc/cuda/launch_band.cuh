@@ -26,13 +26,13 @@ inline int shared_limit() {
   return major >= 8 ? bytes : 0;
 }
 
-// Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the plain kernels
+// Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the simple kernels
 // have to do it.
 template <bool kCoarse, class T, class F>
 bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>& p, void* stream) {
   const int bytes = BandMemory<T, F, kCoarse>::total(p);
   const i64 segments = (i64(p.h) + kMarch - 1) / kMarch;
-  if (segments > kMaxGridYZ || p.n > kMaxGridYZ || bytes > shared_limit() ||
+  if (wants_simple() || segments > kMaxGridYZ || p.n > kMaxGridYZ || bytes > shared_limit() ||
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess)
     return false;
   const dim3 grid((p.w + kStrip - 1) / kStrip, static_cast<unsigned>(segments), p.n);

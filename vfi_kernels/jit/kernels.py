@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.jit import band
-from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles
+from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles, wants_simple
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -255,7 +255,8 @@ class Kernels:
         self, kernel: str, terms: list[SepconvTerm], params: SepconvParams, image: Tensor, taps: Tensor
     ) -> bool:
         """Launches a tensor-core kernel of sepconv; False where none can do it."""
-        if torch.float64 in (image.dtype, taps.dtype) or not all(map(band.suits, terms)):
+        served = torch.float64 not in (image.dtype, taps.dtype) and not wants_simple()
+        if not (served and all(map(band.suits, terms))):
             return False
         coarse = bool(params.coarse) and image.dtype == taps.dtype == torch.float32
         grid = band.grid(params)
