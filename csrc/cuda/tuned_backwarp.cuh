@@ -115,8 +115,14 @@ __device__ __forceinline__ void warp_image(const BackwarpImage<float>& image, co
     wide_image<kExact>(in, out, image.channels, spot, piece);
 }
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBackwarpBlocks = 5;  // with 80 registers it spills there
+#else
+constexpr int kBackwarpBlocks = kTunedBlocks;
+#endif
+
 template <class F, int kPadding>
-__global__ void __launch_bounds__(kThreads, kTunedBlocks)
+__global__ void __launch_bounds__(kThreads, kBackwarpBlocks)
     backwarp_forward_tuned(const BackwarpParams<F, f32> p) {
   using Op = Backwarp<F, f32>;
   const int n = blockIdx.z, lane = threadIdx.x % 32, x = int(blockIdx.x * kTileWidth);
