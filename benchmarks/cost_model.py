@@ -59,7 +59,8 @@ INTRODUCTION = """# What the CUDA kernels cost
 Written by `python benchmarks/cost_model.py` (NVRTC {version}): predicted from the kernels' machine code, not
 measured. [README.md](README.md#cost-sheet) says how it is counted and what it leaves out. C = 3
 (backwarp_multi: 3 and 16 channels), 51 taps, batch 1, contiguous, border padding, the benchmarks' flows,
-float32 flows and masks, all gradients.
+float32 flows and masks, all gradients. Simple kernels in place of which others serve a call are here as well,
+below them: the benchmarks' naive baseline.
 """
 
 
@@ -126,11 +127,12 @@ def times(gpu: hardware.GPU, rows: Sequence[Row], records: list[dict[str, Any]])
 
 def measured(row: Row, records: list[dict[str, Any]]) -> str:
     """Of the whole call: all its kernels, and the zeros that gradients are added to."""
-    operation, direction, dtype, _ = row
+    operation, direction, dtype, cost = row
     wanted = {"op": operation, "pass": direction, "dtype": dtype, "variant": "", "size": FRAME}
     wanted |= {"layout": "contiguous", "gradients": "all" if direction == BACKWARD else ""}
     found = [r for r in records if all(r[key] == value for key, value in wanted.items())]
-    return number(1e3 * found[-1]["ours_ms"]) if found else "-"
+    taken = found[-1]["naive_ms" if cost.naive else "ours_ms"] if found else None
+    return "-" if taken is None else number(1e3 * taken)
 
 
 def facts() -> list[str]:

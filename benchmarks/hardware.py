@@ -112,6 +112,11 @@ def occupancy(a: Architecture, threads: int, registers: int, shared: int) -> tup
     return limits[least] * warps, least
 
 
+def block_shared(a: Architecture) -> int:
+    """Bytes of shared memory that a block may have at most."""
+    return a.shared_kb * 1024 - RESERVED_SHARED
+
+
 TIMED = ("issue", "fma", "alu", "half", "xu", "fp64", "load", "tensor")
 
 

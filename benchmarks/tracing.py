@@ -1,5 +1,6 @@
 """Runs the kernels' machine code on this machine and counts what an output pixel costs."""
 
+import contextlib
 import ctypes
 import importlib
 import math
@@ -19,7 +20,7 @@ from unittest import mock
 import hardware
 import numpy as np
 import torch
-from cases import BACKWARD, OPERATIONS, Case, Maker
+from cases import BACKWARD, OPERATIONS, Case, Maker, simple_kernels
 from hardware import Architecture
 from sass.listing import Function, parse
 from sass.memory import SECTOR, Memory
@@ -57,6 +58,7 @@ class Cost:
     """Of a kernel's launches in one call; `work`, `bytes` and `l2` are per output pixel."""
 
     kernel: str
+    naive: bool  # a simple kernel in place of which another one serves the call
     registers: int
     shared: int  # bytes of a block
     resident: int  # warps of a multiprocessor
@@ -71,16 +73,22 @@ class Cost:
 # the launches of an operation
 
 
-def launches(case: Case, direction: str) -> tuple[list[Launch], list[Tensor]]:
+def launches(case: Case, direction: str, a: Architecture) -> tuple[list[Launch], list[Tensor]]:
     """What the public function launches, and the tensors that the kernels see."""
     found: list[Launch] = []
 
-    def record(file: str, kernel: str, grid: tuple, block: tuple, *rest: Any) -> None:
-        params = next(value for value in rest if isinstance(value, ctypes.Structure))
-        shared = next((value for value in rest if isinstance(value, int)), 0)
+    def record(
+        file: str,
+        kernel: str,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        shared: int,
+        params: ctypes.Structure,
+        device: torch.device,
+    ) -> None:
         found.append(Launch(file, kernel, grid, block, shared, bytes(params)))
 
-    kernels = Kernels(record)
+    kernels = Kernels(record, lambda device: hardware.block_shared(a))
     called: list[tuple[str, tuple]] = []
 
     def through(name: str):
@@ -223,7 +231,7 @@ def touched(warps: Sequence[Warp], code: Function, device: Device) -> int:
     return sum(found.values())
 
 
-def cost(group: Sequence[Launch], a: Architecture, device: Device, pixels: int) -> Cost:
+def cost(group: Sequence[Launch], a: Architecture, device: Device, pixels: int, naive: bool) -> Cost:
     """`group`: the launches of one kernel, which differ in their parameters only; the first one is traced."""
     launch = group[0]
     code = compiled(launch.file, launch.kernel, a.arch)
@@ -233,7 +241,7 @@ def cost(group: Sequence[Launch], a: Architecture, device: Device, pixels: int) 
     sectors = {sector for warp in warps for access in warp.accesses.values() for sector in access.sectors}
     resident, bound = hardware.occupancy(a, threads, code.registers, shared)
     return Cost(
-        launch.kernel, code.registers, shared, resident, bound,
+        launch.kernel, naive, code.registers, shared, resident, bound,
         work={unit: count * per_pixel for unit, count in work_of(code.function, warps).items()},
         bytes=len(group) * touched(warps, code.function, device) / pixels,
         l2=len(sectors) * SECTOR * per_pixel,
@@ -243,12 +251,21 @@ def cost(group: Sequence[Launch], a: Architecture, device: Device, pixels: int) 
 
 
 def costs(name: str, direction: str, dtype: str, a: Architecture) -> list[Cost]:
-    """Of the kernels of an operation on small frames, larger ones only have more blocks."""
+    """Of the kernels of an operation on small frames, larger ones only have more blocks: those that serve the
+    call, then the simple ones that would.
+    """
     operation = next(o for o in OPERATIONS if (o.name, o.variant) == (name, ""))
     width, height = TRACED
-    found, tensors = launches(Case(operation, f"{width}x{height}", dtype, "contiguous"), direction)
-    groups: dict[str, list[Launch]] = {}
-    for launch in found:
-        groups.setdefault(launch.kernel, []).append(launch)
-    device = Device(tensors)  # whose bytes are theirs
-    return [cost(group, a, device, width * height) for group in groups.values()]
+    case = Case(operation, f"{width}x{height}", dtype, "contiguous")
+    found: dict[str, Cost] = {}
+    for naive in (False, True):
+        with simple_kernels() if naive else contextlib.nullcontext():
+            launched, tensors = launches(case, direction, a)
+        groups: dict[str, list[Launch]] = {}
+        for launch in launched:
+            groups.setdefault(launch.kernel, []).append(launch)
+        device = Device(tensors)  # whose bytes are theirs
+        for kernel, group in groups.items():
+            if kernel not in found:
+                found[kernel] = cost(group, a, device, width * height, naive)
+    return list(found.values())

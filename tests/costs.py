@@ -18,7 +18,7 @@ def modules() -> Iterator[SimpleNamespace]:
     before = set(sys.modules)
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        names = [*MODULES, "sass.listing", "sass.memory", "sass.warp"]
+        names = [*MODULES, "sass.core", "sass.listing", "sass.memory", "sass.warp"]
         yield SimpleNamespace(**{name.split(".")[-1]: importlib.import_module(name) for name in names})
     finally:
         sys.path.remove(str(BENCHMARKS))

@@ -24,8 +24,10 @@ def compiler(bench):
 def test_bytes_are_those_of_the_benchmarks(compiler):
     """The tensors that a kernel touches are the ones that the benchmarks count."""
     cases, tracing = compiler.cases, compiler.tracing
-    (cost,) = tracing.costs("warp_blend", "forward", "float16", compiler.hardware.AMPERE)
-    assert cost.bytes == 2 * 6 + 2 * 8 + 4 + 6
+    served, simple = tracing.costs("warp_blend", "forward", "float16", compiler.hardware.AMPERE)
+    assert (served.kernel, served.naive) == ("pair_forward_tuned<WarpBlend<f16, f32>, 1, 0>", False)
+    assert (simple.kernel, simple.naive) == ("pair_forward<WarpBlend<f16, f32>>", True)
+    assert served.bytes == simple.bytes == 2 * 6 + 2 * 8 + 4 + 6
     (cost,) = tracing.costs("backwarp", "backward", "float32", compiler.hardware.AMPERE)
     # Image, flow, gradient, flow's gradient; the image's is read and written.
     assert cost.bytes == 12 + 8 + 12 + 8 + 2 * 12
@@ -71,20 +73,20 @@ def test_units(bench):
     assert multiply_adds(("1688", "F32", "TF32")) == 2 * 16 * 8 * 8
 
 
-def a_cost(bench):
+def a_cost(bench, naive: bool):
     work = {"issue": 4.0, "fma": 2.0, "load": 0.5}
     facts = {"bytes": 32.0, "l2": 40.0, "undecided": 1, "unmodelled": {"HMMA"}}
-    return bench.tracing.Cost("k<f32>", 32, 0, 64, "warps", work, **facts)
+    return bench.tracing.Cost("k<f32>", naive, 32, 0, 64, "warps", work, **facts)
 
 
 def test_sheet(bench, tmp_path, monkeypatch, capsys):
     """32 bytes at 4300 GB/s take longer than 128 instructions of a thread; a measured time is found."""
     model = bench.cost_model
-    rows = {
-        g.architecture.arch: [("backwarp", "forward", "float32", a_cost(bench))] for g in bench.hardware.GPUS
-    }
+    labels = ("backwarp", "forward", "float32")
+    both = [(*labels, a_cost(bench, naive)) for naive in (False, True)]
+    rows = {g.architecture.arch: both for g in bench.hardware.GPUS}
     record = {"op": "backwarp", "pass": "forward", "dtype": "float32", "variant": "", "size": "1080p"}
-    record |= {"layout": "contiguous", "gradients": "", "ours_ms": 0.0321}
+    record |= {"layout": "contiguous", "gradients": "", "ours_ms": 0.0321, "naive_ms": 0.0456}
     content = {"machine": {"gpu": "NVIDIA H200"}, "records": [record]}
     monkeypatch.setattr(model, "all_rows", lambda instances: rows)
     monkeypatch.setattr(model, "load", lambda folder: [content])
@@ -99,6 +101,7 @@ def test_sheet(bench, tmp_path, monkeypatch, capsys):
     text = model.SHEET.read_text()
     memory = 32 * 1920 * 1080 / 4300e9 * 1e6
     assert f"**{memory:.1f}** (memory) | 32.1 |" in text
+    assert f"**{memory:.1f}** (memory) | 45.6 |" in text
     assert "undecided branches" in text
     assert "results of HMMA are not modelled" in text
     capsys.readouterr()

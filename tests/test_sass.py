@@ -284,8 +284,8 @@ def test_a_kernel_of_known_counts(compiler, arch):
     assert work["global"] == work["load"] == count + 1
     assert not warp.undecided
     assert not warp.unmodelled
-    ((addresses, data, lanes),) = warp.stores
-    assert lanes == 0xFFFFFFFF
+    ((addresses, data, lanes, known),) = warp.stores
+    assert lanes == known == 0xFFFFFFFF
     assert (addresses - device.ranges[1][0]).tolist() == list(range(0, 128, 4))
     torch.testing.assert_close(torch.from_numpy(data.copy()).view(torch.float32)[:, 0], 0.5 * values.sum(0))
 
@@ -317,7 +317,7 @@ def test_a_product_of_matrices(compiler):
     kernel = tracing.Kernel(tracing.disassembled(cubin)["product"], 0, 0, set())
     device = tracing.Device([a, b, d])
     (warp,) = tracing.traced(launch, kernel, hardware.HOPPER, device)
-    for addresses, data, _ in warp.stores:
+    for addresses, data, *_ in warp.stores:
         index = torch.from_numpy((addresses - device.ranges[2][0]) // 4)
         d.view(-1)[index] = torch.from_numpy(data.copy()).view(torch.float32)[:, 0]
     torch.testing.assert_close(d, a.float() @ b.float().T)
@@ -326,50 +326,71 @@ def test_a_product_of_matrices(compiler):
     assert not warp.unmodelled
 
 
-@pytest.mark.parametrize("arch", ["80", "90", "120"])
+# (operation, pass, dtype, taps, whether by the simple kernels); 16 taps and more are for the tensor cores.
+SERVED = [
+    ("backwarp_multi", "forward", "float32", 5, False),
+    ("warp_blend", "forward", "float16", 5, False),
+    ("voxel_flow", "forward", "uint8", 5, False),
+    ("sepconv_pair", "forward", "float32", 17, False),
+    ("warp_blend", "backward", "float32", 5, False),
+    ("sepconv_pair", "backward", "float32", 17, False),
+]
+SIMPLE = [
+    ("backwarp_multi", "forward", "float16", 5, True),
+    ("voxel_flow", "forward", "uint8", 5, True),
+    ("sepconv_pair", "forward", "float32", 5, True),
+    ("warp_blend", "backward", "float32", 5, True),
+    ("sepconv_pair", "backward", "float32", 5, True),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "direction", "dtype"),
+    ("arch", "case"),
     [
-        ("backwarp_multi", "forward", "float32"),
-        ("warp_blend", "forward", "float16"),
-        ("voxel_flow", "forward", "uint8"),
-        ("sepconv_pair", "forward", "float32"),
-        ("warp_blend", "backward", "float32"),
-        ("sepconv_pair", "backward", "float32"),
+        *((arch, case) for arch in ("80", "90", "120") for case in SERVED),
+        *(("90", case) for case in SIMPLE),
     ],
+    ids=str,
 )
-def test_kernels_compute_what_the_cpu_computes(compiler, monkeypatch, name, direction, dtype, arch):
-    """Not one branch undecided, and every number that the traced warp stores is the operation's: so the
+def test_kernels_compute_what_the_cpu_computes(compiler, monkeypatch, arch, case):
+    """Not one branch undecided, and every number that the traced warps store is the operation's: so the
     instructions counted are those that a GPU executes.
     """
-    cases, tracing = compiler.cases, compiler.tracing
-    monkeypatch.setattr(cases, "TAPS", 5)
+    name, direction, dtype, taps, simple = case
+    cases, tracing, lanes_of = compiler.cases, compiler.tracing, compiler.core.lanes_of
+    monkeypatch.setattr(cases, "TAPS", taps)
+    if simple:
+        monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
     operation = next(o for o in cases.OPERATIONS if (o.name, o.variant) == (name, ""))
-    case = cases.Case(operation, "256x24", dtype, "contiguous")
-    found, tensors = tracing.launches(case, direction)
+    case = cases.Case(operation, "256x24" if taps < 16 else "64x4", dtype, "contiguous")
+    architecture = next(g.architecture for g in compiler.hardware.GPUS if g.architecture.arch == arch)
+    found, tensors = tracing.launches(case, direction, architecture)
     device = tracing.Device(tensors)
     wanted = dict(expected(case, direction, tensors))
-    architecture = next(g.architecture for g in compiler.hardware.GPUS if g.architecture.arch == arch)
     # The inputs are [0, 1) or 0 to 255; the last place of float16, a rounding of uint8.
     tolerance = {"float32": 2e-4, "float16": 1e-3, "uint8": 1}[dtype]
-    checked = set()
+    written: dict[int, list[torch.Tensor]] = {}
     for launch in {launch.kernel: launch for launch in found}.values():
+        replaceable = launch.kernel.split("<")[0] not in ("sepconv_backward_image", "backwarp_backward")
+        assert ("tuned" in launch.kernel or "band" in launch.kernel) == (replaceable and not simple)
         kernel = tracing.compiled(launch.file, launch.kernel, arch)
-        (warp,) = tracing.traced(launch, kernel, architecture, device)
-        assert not warp.undecided
-        assert not warp.unmodelled
-        for addresses, data, lanes in warp.stores:
-            assert lanes == 0xFFFFFFFF
-            place = int(addresses[0]) // device.SPACING - 1
-            result = wanted[place].flatten()
-            index = (addresses - (place + 1) * device.SPACING) // result.element_size()
-            values = torch.from_numpy(data.copy()).view(result.dtype)[:, 0].float()
-            want = result[torch.from_numpy(index)].float()
-            torch.testing.assert_close(values, want, rtol=tolerance, atol=tolerance)
-            checked.add(place)
+        for warp in tracing.traced(launch, kernel, architecture, device):
+            assert not warp.undecided
+            assert not warp.unmodelled
+            for addresses, data, lanes, known in warp.stores:
+                assert known == lanes
+                first = addresses[lanes_of(lanes)]
+                place = int(first[0]) // device.SPACING - 1
+                size = tensors[place].element_size()
+                index = torch.from_numpy((first - (place + 1) * device.SPACING) // size)
+                written.setdefault(place, []).append(index[:, None] + torch.arange(data.shape[1] // size))
+    for place, indices in written.items():
+        index = torch.cat([i.flatten() for i in indices])
+        got, want = (t.flatten()[index].float() for t in (tensors[place], wanted[place]))
+        torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
     scattered = 2 if name == "warp_blend" and direction == "backward" else 0  # by atomics, not stored
     selected = 2 if name == "sepconv_pair" and direction == "backward" else 1  # one of two terms is traced
-    assert len(checked) == (len(wanted) - scattered) // selected
+    assert len(written) == (len(wanted) - scattered) // selected
 
 
 def expected(case, direction: str, tensors: list[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:

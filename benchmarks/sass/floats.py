@@ -113,6 +113,19 @@ def to_integer(w, i, mask):
         w.write(to, np.clip(rounded, low, high).astype(np.int64).astype(np.uint32), known, mask)
 
 
+@handles("F2IP")
+def to_bytes(w, i, mask):
+    """F2IP.U8.F32 R, a, b, c: two numbers rounded to bytes, b the lower one, below 16 bits of c."""
+    to, *sources, above = i.arguments
+    bits, known = w.read(above)
+    bits = bits << np.uint32(16)
+    for place, source in zip((8, 0), sources, strict=True):
+        value, also = w.read_float(source)
+        byte = np.clip(np.rint(np.nan_to_num(value)), 0, 255).astype(np.uint32)
+        bits, known = bits | byte << np.uint32(place), known & also
+    w.write(to, bits, known, mask)
+
+
 @handles("HADD2")
 def half_to_float(w, i, mask):
     """HADD2.F32 R, -RZ, R.H0_H0 is a conversion; the rest is not modelled."""

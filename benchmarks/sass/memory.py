@@ -28,6 +28,14 @@ class Memory:
                 known |= mask_of(inside)
         return data, known
 
+    def write(self, addresses: np.ndarray, data: np.ndarray, mask: int) -> None:
+        """Into the ranges: a kernel may read what it wrote."""
+        size = data.shape[1]
+        for base, target in self._ranges:
+            offsets = addresses - base
+            inside = lanes_of(mask) & (offsets >= 0) & (offsets + size <= len(target))
+            target[offsets[inside, None] + np.arange(size)] = data[inside]
+
 
 @dataclass
 class Access:
@@ -136,7 +144,8 @@ def store(w, i, mask):
     size = size_of(i)
     record(w, i, addresses, known, mask, size, shared=False)
     data, also = stored(w, source, size)
-    w.stores.append((addresses, data, mask & known & also))
+    w.memory.write(addresses, data, mask & known & also)
+    w.stores.append((addresses, data, mask, mask & known & also))
 
 
 @handles("RED", "REDG", "ATOM", "ATOMG")

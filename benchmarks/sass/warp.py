@@ -56,7 +56,8 @@ class Warp:
         self.unmodelled: Counter[str] = Counter()
         self.doubtful = 0  # lanes of the present instruction
         self._steps = 0
-        self.stores: list[tuple[np.ndarray, np.ndarray, int]] = []  # (addresses, bytes, lanes known)
+        # (addresses, bytes, lanes that store, those of them that are known)
+        self.stores: list[tuple[np.ndarray, np.ndarray, int, int]] = []
 
     def run(self) -> Iterator[None]:
         """Runs to the end; yields at every barrier of the block."""
