@@ -25,6 +25,7 @@ __device__ __forceinline__ sum_t<T> sepconv_sum(const SepconvParams<T, F>& p, i6
   return sum;
 }
 
+// Without a number of blocks some types spill on sm_80.
 template <class T, class F>
 __global__ void __launch_bounds__(kThreads, kMinBlocks) sepconv_forward(const SepconvParams<T, F> p) {
   for_each_pixel(p.n, p.h, p.w, [&](i64 n, int y, int x) {
@@ -52,8 +53,7 @@ __device__ __forceinline__ sum_t<T> sepconv_vertical(const SepconvParams<T, F>& 
 
 // One thread a pixel and tap: blockIdx.y strides over the taps of a tensor and the rows together.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
-    sepconv_backward_vertical(const SepconvParams<T, F> p) {
+__global__ void __launch_bounds__(kThreads) sepconv_backward_vertical(const SepconvParams<T, F> p) {
   const SepconvTerm<T, F>& term = p.term[p.selected];
   for_each_pixel(p.n, i64(p.h) * term.kv, p.w, [&](i64 n, i64 row_and_tap, int x) {
     const int y = int(row_and_tap / term.kv), i = int(row_and_tap % term.kv);
@@ -80,8 +80,7 @@ __device__ __forceinline__ sum_t<T> sepconv_horizontal(const SepconvParams<T, F>
 }
 
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
-    sepconv_backward_horizontal(const SepconvParams<T, F> p) {
+__global__ void __launch_bounds__(kThreads) sepconv_backward_horizontal(const SepconvParams<T, F> p) {
   const SepconvTerm<T, F>& term = p.term[p.selected];
   for_each_pixel(p.n, i64(p.h) * term.kh, p.w, [&](i64 n, i64 row_and_tap, int x) {
     const int y = int(row_and_tap / term.kh), j = int(row_and_tap % term.kh);
@@ -91,7 +90,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks)
 
 // One thread an image pixel: every output that read it, directly or as replicated border.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads, kMinBlocks) sepconv_backward_image(const SepconvParams<T, F> p) {
+__global__ void __launch_bounds__(kThreads) sepconv_backward_image(const SepconvParams<T, F> p) {
   using A = sum_t<T>;
   const SepconvTerm<T, F>& term = p.term[p.selected];
   for_each_pixel(p.n, term.image_h, term.image_w, [&](i64 n, int y, int x) {
