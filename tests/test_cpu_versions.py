@@ -141,6 +141,7 @@ def gradient_cases() -> list[tuple[str, list]]:
     # One vector (4, 8 or 16 pixels) in a row, one and a pixel more, several and a rest; less than one.
     shapes = [(3, planar, WIDTH), (3, last, WIDTH), (1, planar, 16), (5, planar, 17), (3, last, 9)]
     shapes += [(4, planar, 8), (3, last, 16), (7, planar, 5), (3, last, 4), (2, planar, 3), (4, last, 17)]
+    shapes += [(9, last, WIDTH), (20, last, 16)]
     dtypes = [(FLOAT, FLOAT), (HALF, FLOAT), (HALF, HALF), (BRAIN, BRAIN), (DOUBLE, FLOAT)]
     for (channels, layout, width), (image_type, flow_type), kind in itertools.product(
         shapes, dtypes, ("still", "constant", "smooth", "rough", "wild")
@@ -270,6 +271,29 @@ def test_gradients_match_the_general_loops(gradients: tuple[list, dict[str, list
                 assert same.all(), f"{name} {place} {a.dtype} {inputs[1][0].shape} {a[~same]} {b[~same]}"
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_wide_rows_with_many_channels(layout: torch.memory_format):
+    """More pixels than are located at once, and several images that share them."""
+    torch.manual_seed(2)
+    flow = 2 * torch.randn(1, 2, 2, 530)
+    frames = [torch.rand(1, c, 2, 530).contiguous(memory_format=layout) for c in (5, 5, 3, 12)]
+    grads = [torch.rand_like(frame) for frame in frames]
+    mask = torch.rand(1, 1, 2, 530)
+    ops = torch.ops.vfi_kernels
+    for padding in ("border", "zeros"):
+        got, expected = (
+            [
+                *ops._backwarp_backward(grads, images, flow, padding, 1 << 4),
+                *ops._warp_blend_backward(
+                    grads[0], *images[:2], flow, -flow, mask, None, False, padding, 0b011100
+                ),
+            ]
+            for images in (frames, [gapped(frame) for frame in frames])
+        )
+        for a, b in zip(got, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-5, atol=5e-5)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_zero_flow_is_the_identity(table: Path, results: dict[str, list], level: str):
     """Bit for bit, beside Inf and NaN too; of a NaN only that it is one."""
@@ -284,6 +308,27 @@ def test_zero_flow_is_the_identity(table: Path, results: dict[str, list], level:
         assert torch.equal(
             torch.where(image.isnan(), 0, image.view(bits)), torch.where(image.isnan(), 0, result.view(bits))
         )
+
+
+@pytest.mark.parametrize(("channels", "layout"), [(3, "planar"), (3, "last"), (20, "planar"), (20, "last")])
+def test_rough_flows_are_taken_in_strips(channels: int, layout: str):
+    """Large enough for a second band of rows, the one in strips; the last strip is narrower than a vector."""
+    height, width = 140, 2 * 1024 + 5
+    memory_format = torch.channels_last if layout == "last" else torch.contiguous_format
+    pair = [torch.rand(1, channels, height, width).contiguous(memory_format=memory_format) for _ in range(2)]
+    flow = [20 * torch.rand(1, 2, height, width) - 10 for _ in range(2)]
+    mask = torch.rand(1, 1, height, width)
+    inputs = [*pair, *flow, mask, None, False, "border"]
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(torch.ops.vfi_kernels.warp_blend(*inputs))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])  # the bands are others
+    torch.testing.assert_close(results[0], vfi_kernels.reference.warp_blend(*inputs), atol=5e-4, rtol=0)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")

@@ -49,20 +49,43 @@ VFI_FN V shuffled(V a, V b, I i) {
 #endif
 }
 
-// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them.
+// A vector of which all lanes are v. (V{} + v would have to turn -0 into 0.)
+template <class V, class A>
+VFI_FN V all(A v) {
+  return build<V>([v](int) { return v; });
+}
+
+// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them; in the
+// end squares of 4 by 4 floats within 16 bytes, which is what one shuffle can do.
 template <class V, int D = kLanesOf<V> / 2>
 VFI_FN void transpose(V* rows) {
-  using Index = Vector<std::conditional_t<sizeof(rows[0][0]) == 8, i64, int>, kLanesOf<V>>;
-  const Index low = build<Index>([](int i) { return i & D ? kLanesOf<V> + i - D : i; });
-  const Index high = build<Index>([](int i) { return i & D ? kLanesOf<V> + i : i + D; });
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanesOf<V>; ++r)
-    if (!(r & D)) {
-      const V a = rows[r], b = rows[r + D];
-      rows[r] = shuffled(a, b, low);
-      rows[r + D] = shuffled(a, b, high);
+  constexpr int L = kLanesOf<V>;
+  constexpr bool kFloats = sizeof(rows[0][0]) == 4;
+  using Index = Vector<std::conditional_t<kFloats, int, i64>, L>;
+  if constexpr (kFloats && D == 2) {
+    const Index lower = build<Index>([](int i) { return i / 4 * 4 + i % 4 / 2 + i % 2 * L; });
+    const Index upper = lower + 2;
+#pragma GCC unroll 4
+    for (int r = 0; r < L; r += 4) {
+      const V a = shuffled(rows[r], rows[r + 2], lower), b = shuffled(rows[r], rows[r + 2], upper);
+      const V c = shuffled(rows[r + 1], rows[r + 3], lower), d = shuffled(rows[r + 1], rows[r + 3], upper);
+      rows[r] = shuffled(a, c, lower);
+      rows[r + 1] = shuffled(a, c, upper);
+      rows[r + 2] = shuffled(b, d, lower);
+      rows[r + 3] = shuffled(b, d, upper);
     }
-  if constexpr (D > 1) transpose<V, D / 2>(rows);
+  } else {
+    const Index low = build<Index>([](int i) { return i & D ? L + i - D : i; });
+    const Index high = build<Index>([](int i) { return i & D ? L + i : i + D; });
+#pragma GCC unroll 16
+    for (int r = 0; r < L; ++r)
+      if (!(r & D)) {
+        const V a = rows[r], b = rows[r + D];
+        rows[r] = shuffled(a, b, low);
+        rows[r + D] = shuffled(a, b, high);
+      }
+    if constexpr (D > 1) transpose<V, D / 2>(rows);
+  }
 }
 
 // a * b + c, in one rounding where the instruction set can.
@@ -130,7 +153,12 @@ VFI_FN Vector<u32, N> load_bits(const void* p, u8) {
 #if VFI_VECTOR_BYTES >= 32
   if constexpr (N == 8)
     return Vector<u32, N>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
-  if constexpr (N == 4) return Vector<u32, N>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+#endif
+#if defined(__SSE2__)
+  if constexpr (N == 4) {
+    const __m128i none = _mm_setzero_si128();
+    return Vector<u32, N>(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_loadu_si32(p), none), none));
+  }
 #endif
   return __builtin_convertvector((load<u8, N>(static_cast<const u8*>(p))), Vector<u32, N>);
 }
@@ -151,6 +179,12 @@ VFI_FN void save_bits(T* p, U v) {
         _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
     if constexpr (sizeof(T) == 2) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
     return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(U) == 16 && sizeof(T) == 1) {
+    const __m128i halves = _mm_packs_epi32(__m128i(v), __m128i(v));  // bytes are small enough
+    return _mm_storeu_si32(p, _mm_packus_epi16(halves, halves));
   }
 #endif
   using Bits = std::conditional_t<sizeof(T) == 1, u8, unsigned short>;

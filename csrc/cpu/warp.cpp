@@ -7,29 +7,48 @@ namespace vfi::VFI_VERSION {
 
 namespace {
 
-// Whether the loops for three channels side by side can write a row.
+template <int K>
+bool is_planar(const Row<K>& row) {
+  bool planar = row.pixel == 1;
+  for (const Source<void>& in : row.in) planar &= in.pixel == 1;
+  return planar;
+}
+
 template <int K>
 bool is_rgb(const Row<K>& row) {
   bool rgb = row.channels == kColours && row.pixel == kColours && row.channel == 1;
-  for (const Source<void>& in : row.in) rgb &= in.data && in.pixel == kColours && in.channel == 1;
+  for (const Source<void>& in : row.in) rgb &= in.pixel == kColours && in.channel == 1;
   return rgb;
 }
 
-// What writes other rows; null where only the general loops can.
+// What writes the spans of such rows; null where only the general loops can.
 template <class T, int K>
 Sampler<K> sampler_of(const Row<K>& row) {
-  bool planar = row.pixel == 1, interleaved = row.channel == 1;
+  bool interleaved = row.channel == 1 && row.channels > 1;
   for (const Source<void>& in : row.in) {
     if (!in.data) return nullptr;
-    planar &= in.pixel == 1;
     interleaved &= in.channel == 1;
   }
-  if (planar) return sample_planar<T, K>;
-  if (!interleaved || row.channels < 2) return nullptr;
+  if (is_planar(row)) return sample_planar<T, K>;
+  if (!interleaved) return nullptr;
   if (row.channels >= kPixels) return sample_pixels<kPixels, T, K>;
   if constexpr (kPixels > 8)
     if (row.channels >= 8) return sample_pixels<8, T, K>;
   return row.channels >= 4 ? sample_pixels<4, T, K> : sample_pixels<2, T, K>;
+}
+
+// Whether rows are taken vector by vector instead of in spans.
+template <int K>
+bool is_narrow(const Row<K>& row) {
+  return is_rgb(row) || (is_planar(row) && row.channels <= kColours);
+}
+
+template <class T, int K, class At, class Exact>
+VFI_FN int narrow_row(const Row<K>& row, int begin, int end, int w, const At& lane_at, const Exact& exact) {
+  const Sources<T, K> sources(row);
+  T* out = static_cast<T*>(row.out);
+  if (is_rgb(row)) return rgb_row(sources.in, begin, end, w, out, lane_at, exact);
+  return planar_row(sources.in, row.channels, begin, end, w, out, row.channel, lane_at, exact);
 }
 
 // Calls body(x) for the vectors of a span that the bits of `again` name.
@@ -53,10 +72,10 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
       return source_of(typed<const void>(frame), q.h, q.w, q.padding);
     };
     Row<2> row = {{source(q.frame0), source(q.frame1)}, nullptr, q.out.c, q.out.x, q.c};
-    const bool rgb = is_rgb(row);
+    const bool narrow = is_narrow(row);
     const Sampler<2> sample = sampler_of<T>(row);
     if (sample) {
-      for_each_strip(begin, end, q.h, q.w, [&](i64 n, int y, int first, int last) {
+      for_each_strip(begin, end, q.h, q.w, 2 * q.c * sizeof(T), [&](i64 n, int y, int first, int last) {
         row.in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
         row.in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
         row.out = q.out.at(n, 0, y, 0);
@@ -64,11 +83,8 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
           return Op::template lane<Reals>(mine, n, y, x);
         };
         const auto exact_at = [&](int x) { exact(n, y, x, kPixels); };
-        if (rgb) {
-          const Sources<T, 2> sources(row);
-          return rgb_row(sources.in, first, last, q.w, static_cast<T*>(row.out), lane_at, exact_at);
-        }
-        return for_each_span(row.in, first, last, q.w, span_of(q.c), lane_at,
+        if (narrow) return narrow_row<T>(row, first, last, q.w, lane_at, exact_at);
+        return for_each_span(row.in, first, last, q.w, lane_at,
                              [&](const Span<2>& span) { for_each_of(sample(row, span), span, exact_at); });
       });
       return;
@@ -97,36 +113,36 @@ void move_to(Row<1>& row, const BackwarpParams<F, float>& p, int k, i64 n, int y
   });
 }
 
-// Image k, of three channels side by side.
+// Image k, whose rows are narrow.
 template <class T, class F>
-void backwarp_rgb(const BackwarpParams<F, float>& p, Row<1> row, int k, i64 begin, i64 end) {
-  for_each_strip(begin, end, p.h, p.w, [&](i64 n, int y, int first, int last) {
+void backwarp_narrow(const BackwarpParams<F, float>& p, Row<1> row, int k, i64 begin, i64 end) {
+  for_each_strip(begin, end, p.h, p.w, row.channels * sizeof(T), [&](i64 n, int y, int first, int last) {
     move_to(row, p, k, n, y);
-    const Sources<T, 1> sources(row);
-    return rgb_row(
-        sources.in, first, last, p.w, static_cast<T*>(row.out),
-        [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); },
+    return narrow_row<T>(
+        row, first, last, p.w, [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); },
         [&](int x) { backwarp_forward_block(p, k, n, y, x, kPixels); });
   });
 }
 
 // The images of a list whose planes have the same strides, located once for all.
 struct ImageGroup {
-  int count = 0, channels = 0;
+  int count = 0;
+  i64 bytes = 0;  // of a pixel of all
   int image[kMaxImages];
   Row<1> rows[kMaxImages];
   Sampler<1> samplers[kMaxImages];
+  template <class T>
   void add(int k, const Row<1>& row, Sampler<1> sampler) {
     image[count] = k;
     rows[count] = row;
     samplers[count++] = sampler;
-    channels += row.channels;
+    bytes += row.channels * sizeof(T);
   }
 };
 
 template <class F>
 void backwarp_group(const BackwarpParams<F, float>& p, ImageGroup& group, i64 begin, i64 end) {
-  for_each_strip(begin, end, p.h, p.w, [&](i64 n, int y, int first, int last) {
+  for_each_strip(begin, end, p.h, p.w, group.bytes, [&](i64 n, int y, int first, int last) {
     for (int j = 0; j < group.count; ++j) move_to(group.rows[j], p, group.image[j], n, y);
     const auto lane_at = [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); };
     const auto sample = [&](const Span<1>& span) {
@@ -134,7 +150,7 @@ void backwarp_group(const BackwarpParams<F, float>& p, ImageGroup& group, i64 be
         for_each_of(group.samplers[j](group.rows[j], span), span,
                     [&](int x) { backwarp_forward_block(p, group.image[j], n, y, x, kPixels); });
     };
-    return for_each_span(group.rows[0].in, first, last, p.w, span_of(group.channels), lane_at, sample);
+    return for_each_span(group.rows[0].in, first, last, p.w, lane_at, sample);
   });
 }
 
@@ -149,20 +165,23 @@ void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   } else {
     const BackwarpParams<F, A> mine = p;
     ImageGroup groups[kMaxImages];
+    // Beside an image in spans, a narrow one is quicker with it than for itself.
+    bool wide = false;
+    for (int k = 0; k < mine.count; ++k) wide |= mine.images[k].channels > kColours;
     for (int k = 0; k < mine.count; ++k) {
       const BackwarpImage<A>& image = mine.images[k];
       const Source<void> source = source_of(image.image, mine.h, mine.w, mine.padding);
       const Row<1> row = {{source}, nullptr, image.out.c, image.out.x, image.channels};
       with_image_type<A>(image.dtype, [&](auto type) {
         using T = decltype(type);
-        if (is_rgb(row)) return backwarp_rgb<T>(mine, row, k, begin, end);
         const Sampler<1> sampler = sampler_of<T>(row);
         if (!sampler) return general(k);
+        if (is_rgb(row) || (is_narrow(row) && !wide)) return backwarp_narrow<T>(mine, row, k, begin, end);
         ImageGroup* group = groups;
         while (group->count &&
                (group->rows[0].in[0].row != source.row || group->rows[0].in[0].pixel != source.pixel))
           ++group;
-        group->add(k, row, sampler);
+        group->template add<T>(k, row, sampler);
       });
     }
     for (ImageGroup& group : groups)

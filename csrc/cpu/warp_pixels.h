@@ -1,7 +1,7 @@
 // The same for pixels whose channels lie side by side (channels_last), taken one by one with a vector along
 // the channels.
 #pragma once
-#include "warp_rows.h"
+#include "warp_spans.h"
 
 namespace vfi::VFI_VERSION {
 
@@ -35,7 +35,7 @@ u32 sample_pixels(const Row<K>& whole, const Span<K>& span) {
           for (int tap = 0; tap < 4; ++tap) {
             const int offset = tap / 2 * sources.in[k].row + tap % 2 * sources.in[k].pixel;
             const V value = load_as<float, N>(in[k] + offset + c);
-            sum = fma(V{} + located.spots[k].weight[tap][i], value, sum);
+            sum = fma(all<V>(located.spots[k].weight[tap][i]), value, sum);
             if constexpr (!std::is_same_v<T, u8>) signs |= same_bits<I>(value);
           }
         doubt |= doubtful(sum, signs);

@@ -44,7 +44,7 @@ VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], Offs
       for (int tap = 0; tap < 4; ++tap) {
         const Quad value =
             load_as<float, 4>(in[k].data + base[k][i] + tap / 2 * in[k].row + tap % 2 * kColours);
-        sum = fma(Quad{} + weight[k][tap][i], value, sum);
+        sum = fma(all<Quad>(weight[k][tap][i]), value, sum);
         signs |= same_bits<QuadInts>(value);
       }
     doubt |= doubtful(sum, signs);
@@ -53,9 +53,7 @@ VFI_FN bool rgb_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], Offs
   return (sign_bits(doubt) & 7) != 0;
 }
 
-// Columns begin .. end - 1 of a row of w pixels of three channels. Located vector by vector: so the weights
-// stay in registers. lane_at(x) says where kPixels pixels from x on read; exact(x) computes them by the
-// rules. Returns how many vectors are tall.
+// Columns begin .. end - 1 of a row of w pixels of three channels; see planar_row.
 template <int K, class T, class At, class Exact>
 VFI_FN int rgb_row(const Source<T> (&in)[K], int begin, int end, int w, T* out, const At& lane_at,
                    const Exact& exact) {

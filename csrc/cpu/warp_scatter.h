@@ -51,38 +51,6 @@ struct Locator {
   virtual Landings<A> locate(i64 n, int y, int x, int count, const Band& band) const = 0;
 };
 
-// A vector of which all lanes are v. (V{} + v would have to turn -0 into 0.)
-template <class V, class A>
-VFI_FN V all(A v) {
-  return build<V>([v](int) { return v; });
-}
-
-// Turns N vectors of N numbers around: lane i of vector j becomes lane j of vector i.
-template <int N>
-VFI_FN void transpose(Vector<float, N> (&v)[N]) {
-  using I = Vector<int, N>;
-  // Squares of 4 by 4 within 16 bytes, then squares between them: what shuffles do at once.
-  const I lower = build<I>([](int i) { return i / 4 * 4 + i % 4 / 2 + i % 2 * N; }), upper = lower + 2;
-#pragma GCC unroll 2
-  for (int i = 0; i < N; i += 4) {
-    const auto a = shuffled(v[i], v[i + 2], lower), b = shuffled(v[i], v[i + 2], upper);
-    const auto c = shuffled(v[i + 1], v[i + 3], lower), d = shuffled(v[i + 1], v[i + 3], upper);
-    v[i] = shuffled(a, c, lower);
-    v[i + 1] = shuffled(a, c, upper);
-    v[i + 2] = shuffled(b, d, lower);
-    v[i + 3] = shuffled(b, d, upper);
-  }
-  if constexpr (N == 8) {
-    const I left = build<I>([](int i) { return i < 4 ? i : i + 4; }), right = left + 4;
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const auto a = v[i], b = v[i + 4];
-      v[i] = shuffled(a, b, left);
-      v[i + 4] = shuffled(a, b, right);
-    }
-  }
-}
-
 // P neighbouring pixels of up to P channels, times their gains; fewer where only `rest` are left in the row.
 template <int P, class A, class T>
 VFI_FN void load_pixels(const T* from, i64 stride_c, i64 stride_x, int channels, int rest, const A* gain,
@@ -93,7 +61,7 @@ VFI_FN void load_pixels(const T* from, i64 stride_c, i64 stride_x, int channels,
 #pragma GCC unroll 8
       for (int c = 0; c < P; ++c)
         pixel[c] = c < channels ? load<A, P>(gain) * load_as<A, P>(from + c * stride_c) : Pixel{};
-      return transpose<P>(pixel);
+      return transpose(pixel);
     }
   // P values from a pixel on, which may reach into the next one.
   const int past = P - channels;
@@ -155,7 +123,7 @@ __attribute__((noinline)) void write_row(const A* sums, A* to, i64 stride_c, i64
       Pixel pixel[P];
 #pragma GCC unroll 8
       for (int i = 0; i < P; ++i) pixel[i] = load<A, P>(sums + i64(x + i) * P);
-      transpose<P>(pixel);
+      transpose(pixel);
 #pragma GCC unroll 8
       for (int c = 0; c < P; ++c)
         if (c < channels) save(to + c * stride_c + x, pixel[c]);

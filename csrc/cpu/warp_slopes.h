@@ -24,26 +24,31 @@ VFI_FN Reals joined(Reals a, Reals b, int first) {
   return shuffled(a, b, build<Ints>(from));
 }
 
+// Four numbers from each of from(0), from(1), ... and turned: number c of all lanes in values[c].
+template <class From>
+VFI_FN void load_fours(const From& from, Reals (&values)[4]) {
+  // Register j has places j, j + 4, ...: turning four lanes of four registers each puts them in order.
+  Reals q[4];
+  for (int j = 0; j < 4; ++j)
+    q[j] = load_quads([&](int i) __attribute__((always_inline)) { return from(4 * i + j); });
+  for (int c = 0; c < 4; c += 2) {
+    const Reals low = alternating(q[0], q[1], c), high = alternating(q[2], q[3], c);
+    values[c] = joined(low, high, 0);
+    values[c + 1] = joined(low, high, 2);
+  }
+}
+
 // Two neighbouring pixels of three channels, for every lane: whole pixels are loaded and turned.
 template <class T>
 VFI_FN void load_colours(const T* row, const int* base, Reals* left, Reals* right) {
-  // Register j has pixels j, j + 4, ...: turning four lanes of four registers each puts them in order.
-  const auto quads = [&](int j, int offset) __attribute__((always_inline)) {
-    return load_quads([&](int i) __attribute__((always_inline)) { return row + base[4 * i + j] + offset; });
-  };
-  Reals q[4];
-  for (int j = 0; j < 4; ++j) q[j] = quads(j, 0);
-  const Reals rg0 = alternating(q[0], q[1], 0), rg1 = alternating(q[2], q[3], 0);
-  const Reals br0 = alternating(q[0], q[1], 2), br1 = alternating(q[2], q[3], 2);
-  left[0] = joined(rg0, rg1, 0);
-  left[1] = joined(rg0, rg1, 2);
-  left[2] = joined(br0, br1, 0);
-  right[0] = joined(br0, br1, 2);
-  // The last two of the six values; four from the second on would end past the last pixel of the image.
-  for (int j = 0; j < 4; ++j) q[j] = quads(j, 2);
-  const Reals gb0 = alternating(q[0], q[1], 2), gb1 = alternating(q[2], q[3], 2);
-  right[1] = joined(gb0, gb1, 0);
-  right[2] = joined(gb0, gb1, 2);
+  Reals first[4], last[4];
+  load_fours([&](int i) __attribute__((always_inline)) { return row + base[i]; }, first);
+  // The last four of the six values; four from the fourth on would end past the last pixel of the image.
+  load_fours([&](int i) __attribute__((always_inline)) { return row + base[i] + 2; }, last);
+  for (int c = 0; c < kColours; ++c) left[c] = first[c];
+  right[0] = first[3];
+  right[1] = last[2];
+  right[2] = last[3];
 }
 
 // As each_tap, of three channels side by side.
@@ -100,9 +105,12 @@ VFI_FN Slope<Reals> slope_of(const Place& at, const Reals (&dots)[4]) {
   return s;
 }
 
+// The lanes that may differ from what the contract says: an Inf or NaN at a tap of weight 0 counts as 0, and
+// any other makes dx what is not finite as well.
+VFI_FN Ints doubtful(const Slope<Reals>& slope) { return slope.dx - slope.dx != Reals{}; }
+
 // The sums of kPixels output pixels from column x on, in K images; grad_at(c) are their gradients in a
-// channel. Returns the lanes that may differ from what the contract says: an Inf or NaN at a tap of weight 0
-// counts as 0, and any other makes dx what is not finite as well.
+// channel. Returns the doubtful lanes.
 template <Layout layout, int K, class T, class Grad>
 VFI_FN Ints slopes_at(const Source<T> (&in)[K], const Place (&places)[K], int channels, int x,
                       const Grad& grad_at, Slope<Reals> (&slopes)[K]) {
@@ -120,7 +128,7 @@ VFI_FN Ints slopes_at(const Source<T> (&in)[K], const Place (&places)[K], int ch
 #pragma GCC unroll 2
   for (int k = 0; k < K; ++k) {
     slopes[k] = slope_of(places[k], dots[k]);
-    doubt |= slopes[k].dx - slopes[k].dx != Reals{};
+    doubt |= doubtful(slopes[k]);
   }
   return doubt;
 }

@@ -35,13 +35,16 @@ Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
   return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
 }
 
-// Layouts that have loops of their own; kOther takes the general ones.
-enum class Layout { kPlanar, kRgb, kOther };
+// Layouts that have loops of their own: pixels side by side in planes, three channels side by side, at least
+// four. kOther takes the general ones.
+enum class Layout { kPlanar, kRgb, kPixels, kOther };
 
 // Of the strides between pixels and between channels.
 inline Layout layout_of(i64 pixel, i64 channel, int channels) {
   if (pixel == 1) return Layout::kPlanar;
-  return pixel == kColours && channel == 1 && channels == kColours ? Layout::kRgb : Layout::kOther;
+  if (channel != 1 || channels < kColours) return Layout::kOther;
+  if (channels > kColours) return Layout::kPixels;
+  return pixel == kColours ? Layout::kRgb : Layout::kOther;
 }
 template <class T>
 Layout layout_of(const Source<T>& in, int channels) {

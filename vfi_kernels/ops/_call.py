@@ -9,6 +9,8 @@ from ..backends import has_kernel
 from ._gradient import differentiates
 from ._register import NAMESPACE
 
+OPERATORS = getattr(torch.ops, NAMESPACE)
+
 
 def call(name: str, device: torch.device, *inputs: Any) -> Any:
     """Operator `name` where the device has kernels for it, otherwise its reference.
@@ -18,7 +20,7 @@ def call(name: str, device: torch.device, *inputs: Any) -> Any:
     """
     if not has_kernel(device.type):
         return getattr(reference, name)(*inputs)
-    operator = getattr(getattr(torch.ops, NAMESPACE), name).default
+    operator = getattr(OPERATORS, name).default
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or differentiates(inputs):
         return operator(*inputs)
     with torch._C._AutoDispatchBelowAutograd():

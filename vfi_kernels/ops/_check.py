@@ -93,21 +93,30 @@ def companion_dtype(op: str, name: str, tensor: Tensor, image_name: str, image: 
         )
 
 
-def field(op: str, name: str, tensor: Tensor, channels: int, image_name: str, image: Tensor) -> None:
-    """A flow or mask [N, channels, H, W] of an image batch [F, C, H, W], N a multiple of F."""
+def fields(op: str, image_name: str, image: Tensor, **found: tuple[Tensor, int]) -> None:
+    """Flows and masks [N, channels, H, W] of an image batch [F, C, H, W], N a multiple of F.
+
+    Args:
+        found: name: (tensor, channels), all of one batch.
+    """
     frames, _, height, width = image.shape
-    size = tensor.shape
-    if len(size) != 4 or size[1] != channels or size[2] != height or size[3] != width:
-        expected = f"[N, {channels}, {height}, {width}]"
-        raise ValueError(f"{op}: {name} must be {expected} like {image_name}; got {shape(tensor)}")
-    entries = size[0]
-    if entries != frames and (frames == 0 or entries % frames != 0):
-        raise ValueError(
-            f"{op}: {name} must have a batch of {frames} like {image_name}, or a multiple of it; "
-            f"got {shape(tensor)}"
-        )
-    companion_dtype(op, name, tensor, image_name, image)
-    device(op, name, tensor, image_name, image)
+    first = ""
+    for name, (tensor, channels) in found.items():
+        size = tensor.shape
+        if len(size) != 4 or size[1] != channels or size[2] != height or size[3] != width:
+            expected = f"[N, {channels}, {height}, {width}]"
+            raise ValueError(f"{op}: {name} must be {expected} like {image_name}; got {shape(tensor)}")
+        if not first:
+            first, entries = name, size[0]
+            if entries != frames and (frames == 0 or entries % frames != 0):
+                raise ValueError(
+                    f"{op}: {name} must have a batch of {frames} like {image_name}, or a multiple of it; "
+                    f"got {shape(tensor)}"
+                )
+        elif size[0] != entries:
+            raise ValueError(f"{op}: {name} must have a batch of {entries} like {first}; got {shape(tensor)}")
+        companion_dtype(op, name, tensor, image_name, image)
+        device(op, name, tensor, image_name, image)
 
 
 def same_batch(op: str, name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
@@ -140,7 +149,8 @@ def cast(result: Tensor, dtype: torch.dtype) -> Tensor:
 
 def unify(companions: list[Tensor]) -> list[Tensor]:
     """Companions of one image, each allowed beside it, in one common dtype: the operators take one."""
-    if len({c.dtype for c in companions}) == 1:
+    dtype = companions[0].dtype
+    if all([c.dtype == dtype for c in companions]):  # a list, as it is quicker than a generator
         return companions
     wide = torch.float64 if any(c.dtype == torch.float64 for c in companions) else torch.float32
     return [c.to(wide) for c in companions]

@@ -99,7 +99,7 @@ def check(op: str, images: list[Tensor], flow: Tensor, padding: str) -> None:
         here = name if i == 0 else f"images[{i}]"
         _check.image(op, here, image, byte=False)
         _check.same_size(op, here, image, name, images[0])
-        _check.field(op, "flow", flow, 2, here, image)
+        _check.fields(op, here, image, flow=(flow, 2))
     _check.choice(op, "padding", padding, PADDINGS)
 
 

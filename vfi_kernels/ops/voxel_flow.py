@@ -59,7 +59,7 @@ def check(frame0: Tensor, frame1: Tensor, flow: Tensor, mode: str, padding: str)
     op = "voxel_flow"
     _check.image(op, "frame0", frame0, byte=True)
     _check.same(op, "frame1", frame1, "frame0", frame0)
-    _check.field(op, "flow", flow, 3, "the frames", frame0)
+    _check.fields(op, "the frames", frame0, flow=(flow, 3))
     _check.choice(op, "mode", mode, MODES)
     _check.choice(op, "padding", padding, PADDINGS)
 

@@ -86,11 +86,7 @@ def check(
     op = "warp_blend"
     _check.image(op, "frame0", frame0, byte=True)
     _check.same(op, "frame1", frame1, "frame0", frame0)
-    _check.field(op, "flow0", flow0, 2, "the frames", frame0)
-    _check.field(op, "flow1", flow1, 2, "the frames", frame0)
-    _check.field(op, "mask", mask, 1, "the frames", frame0)
-    _check.same_batch(op, "flow1", flow1, "flow0", flow0)
-    _check.same_batch(op, "mask", mask, "flow0", flow0)
+    _check.fields(op, "the frames", frame0, flow0=(flow0, 2), flow1=(flow1, 2), mask=(mask, 1))
     _check_timestep(op, timestep, flow0)
     _check.flag(op, "mask_is_logits", mask_is_logits)
     _check.choice(op, "padding", padding, PADDINGS)
@@ -106,7 +102,7 @@ def _check_timestep(op: str, timestep: float | Tensor | None, flow0: Tensor) -> 
             expected = f"[] or [{flow0.shape[0]}] like the batch of flow0"
             raise ValueError(f"{op}: timestep must be {expected}; got {_check.shape(timestep)}")
         _check.device(op, "timestep", timestep, "the frames", flow0)
-    elif isinstance(timestep, bool) or not isinstance(timestep, Real):
+    elif type(timestep) is not float and (isinstance(timestep, bool) or not isinstance(timestep, Real)):
         raise TypeError(f"{op}: timestep must be None, a number or a tensor; got {type(timestep).__name__}")
     elif not 0 <= timestep <= 1:
         raise ValueError(f"{op}: timestep must be in [0, 1]; got {timestep}")
@@ -119,7 +115,9 @@ def _per_entry(timestep: float | Tensor | None, frame0: Tensor, flow0: Tensor) -
     dtype, entries = sum_dtype(frame0.dtype), flow0.shape[0]
     if isinstance(timestep, Tensor):
         return timestep.to(dtype).expand(entries).contiguous()
-    # A product and not torch.full: torch.compile keeps a float as a variable only where arithmetic takes it.
+    if not torch.compiler.is_compiling():
+        return torch.full((entries,), timestep, dtype=dtype, device=flow0.device)
+    # torch.compile keeps a float as a variable only where arithmetic takes it.
     return torch.ones(entries, dtype=dtype, device=flow0.device).mul_(timestep)
 
 
