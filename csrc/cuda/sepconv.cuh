@@ -53,7 +53,8 @@ __device__ __forceinline__ sum_t<T> sepconv_vertical(const SepconvParams<T, F>& 
 
 // One thread a pixel and tap: blockIdx.y strides over the taps of a tensor and the rows together.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads) sepconv_backward_vertical(const SepconvParams<T, F> p) {
+__global__ void __launch_bounds__(kThreads, kLightBlocks)
+    sepconv_backward_vertical(const SepconvParams<T, F> p) {
   const SepconvTerm<T, F>& term = p.term[p.selected];
   for_each_pixel(p.n, i64(p.h) * term.kv, p.w, [&](i64 n, i64 row_and_tap, int x) {
     const int y = int(row_and_tap / term.kv), i = int(row_and_tap % term.kv);
@@ -80,7 +81,8 @@ __device__ __forceinline__ sum_t<T> sepconv_horizontal(const SepconvParams<T, F>
 }
 
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads) sepconv_backward_horizontal(const SepconvParams<T, F> p) {
+__global__ void __launch_bounds__(kThreads, kLightBlocks)
+    sepconv_backward_horizontal(const SepconvParams<T, F> p) {
   const SepconvTerm<T, F>& term = p.term[p.selected];
   for_each_pixel(p.n, i64(p.h) * term.kh, p.w, [&](i64 n, i64 row_and_tap, int x) {
     const int y = int(row_and_tap / term.kh), j = int(row_and_tap % term.kh);

@@ -7,7 +7,12 @@
 
 namespace vfi {
 
-constexpr int kBackwardBlocks = 5;  // leaves a thread 96 registers
+// Leaves a thread 96 registers, or 128 where it would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int kBackwardBlocks = 4;
+#else
+constexpr int kBackwardBlocks = 5;
+#endif
 constexpr int kColours = 3;
 
 // Sums over the channels of grad times the sample, and times its derivatives. The products with grad are

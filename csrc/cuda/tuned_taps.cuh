@@ -15,8 +15,13 @@ namespace vfi {
 constexpr int kColumns = 2, kRows = 4, kWarps = kThreads / 32;
 constexpr u32 kAllLanes = ~0u;
 constexpr int kTileWidth = 32 * kColumns, kTileHeight = kRows * kWarps;
-// Of a tuned kernel on a multiprocessor: leaves a thread 80 registers for loads in flight.
+// Of a tuned kernel on a multiprocessor: leaves a thread 80 registers for loads in flight, or 96 where it
+// would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kTunedBlocks = 5;
+#else
 constexpr int kTunedBlocks = 6;
+#endif
 
 __device__ __forceinline__ int tile_x() { return int(blockIdx.x * kTileWidth + threadIdx.x % 32); }
 __device__ __forceinline__ int tile_y(int row) {
