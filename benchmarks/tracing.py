@@ -39,8 +39,8 @@ from vfi_kernels.jit.source import inlined  # noqa: E402
 TRACED = (1024, 192)  # whole blocks, and one of them without a border
 SHARED_BYTES = 256 << 10  # more than any block has
 # Text of source lines with rare branches: one that nothing known decides is taken there, past the guarded
-# code.
-RARE: tuple[str, ...] = ()
+# code. This one: pixels that a tensor-core kernel computes again, for Inf and NaN.
+RARE = ("if (again[row]",)
 
 
 @dataclass
