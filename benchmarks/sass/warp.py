@@ -48,6 +48,8 @@ class Warp:
         self.special |= {f"SR_CTAID.{axis}": ZERO + i for axis, i in zip("XYZ", block, strict=True)}
         self.special |= {"SR_LANEID": LANES, "SR_CgaCtaId": ZERO}  # the latter: of the block in its cluster
         self.registers: dict[str, np.ndarray] = {}
+        # Lanes. What was never written counts as 0: correct code does not depend on it, though it keeps bits
+        # in registers whose other bits it never set.
         self.known: dict[str, int] = {}
         self.predicates: dict[str, tuple[int, int]] = {}  # (true, known) lanes
         self.executed: Counter[int] = Counter()  # address -> times
@@ -137,7 +139,7 @@ class Warp:
             return ZERO, ALL
         if offset:
             name = re.sub(r"\d+", lambda number: str(int(number[0]) + offset), name)
-        return self.registers.get(name, ZERO), self.known.get(name, 0)
+        return self.registers.get(name, ZERO), self.known.get(name, ALL)
 
     def bits(self, text: str, word: int = 0, floating: bool = False) -> tuple[np.ndarray, int]:
         """Of an operand without its sign; word 1 is the upper half of 64 bits."""
@@ -200,7 +202,7 @@ class Warp:
         if mask != ALL and name in self.registers:
             bits = np.where(lanes_of(mask), bits, self.registers[name])
         self.registers[name] = bits
-        self.known[name] = self.known.get(name, 0) & ~mask | known & mask
+        self.known[name] = self.known.get(name, ALL) & ~mask | known & mask
 
     def write64(self, name: str, value: np.ndarray, known: int, mask: int) -> None:
         self.write(name, value.astype(np.uint32), known, mask)
