@@ -1,8 +1,10 @@
 """What is measured: operations, inputs, rivals, the least work they can do; what of it runs by default."""
 
+import contextlib
 import math
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import chains
@@ -257,6 +259,21 @@ CONVOLUTIONS = tuple(name for name in NAMES if name.startswith("sepconv"))
 def run_ours(operation: Operation, inputs: dict[str, Tensor]) -> list[Tensor]:
     result = operation.ours(**inputs)
     return [result] if isinstance(result, Tensor) else list(result)
+
+
+@contextlib.contextmanager
+def simple_kernels() -> Iterator[None]:
+    """Within, the simple CUDA kernels serve every call: they are the baseline. Launches read the variable."""
+    name = "VFI_CUDA_KERNELS"
+    before = os.environ.get(name)
+    os.environ[name] = "simple"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def least_bytes(inputs: Sequence[Tensor], outputs: Sequence[Tensor], gradients: Sequence[Tensor] = ()) -> int:

@@ -38,8 +38,11 @@ from cases import (
     least_bytes,
     parse_size,
     run_ours,
+    simple_kernels,
 )
 from torch import Tensor
+
+import vfi_kernels
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = {"cpu": 2, "cuda": 8}
@@ -63,7 +66,7 @@ RECORD = {
     "eager_ms": NUMBER,
     "compile_ms": OPTIONAL,
     "naive_ms": OPTIONAL,
-    "spread_ms": dict,  # {"ours": [p10, p90], "eager": ..., "compile": ...}
+    "spread_ms": dict,  # {"ours": [p10, p90], "eager": ..., "compile": ..., "naive": ...}
     "rounds": int,
     "others_share": OPTIONAL,  # of the machine's processor time that other processes took meanwhile
     "sets": int,
@@ -79,8 +82,8 @@ RECORD = {
     "output_bytes": int,
     "notes": dict,
 }
-NO_NAIVE = "no separate kernel yet: the package's CUDA kernels are the simple ones, one thread an output"
-NO_NAIVE_CPU = "the simple kernel is a CUDA kernel"
+NO_NAIVE = "the simple kernels are CUDA kernels"
+NO_NAIVE_CUDA = "the package has no CUDA kernels here"
 NO_SHARE = "not told by this system, or too short to tell"
 NO_PEAK = "a CPU has no counter of allocations"
 NOT_ASKED = "not asked for in this case"
@@ -150,17 +153,19 @@ class Measured:
         result_bytes: int,
     ) -> dict[str, Any]:
         operation, case = self.operation, self.case
-        notes = {"naive_ms": NO_NAIVE if self.device == "cuda" else NO_NAIVE_CPU}
-        calls = {
-            "ours": prepare(lambda **inputs: run_ours(operation, inputs)),
-            "eager": prepare(lambda **inputs: operation.eager(self.grid, **inputs)),
-        }
+        notes = {}
+        ours = prepare(lambda **inputs: run_ours(operation, inputs))
+        calls = {"ours": ours, "eager": prepare(lambda **inputs: operation.eager(self.grid, **inputs))}
+        if reason := why_no_naive(self.device):
+            notes["naive_ms"] = reason
+        else:
+            calls["naive"] = simply(ours)
         compiled, reason = self._compiled(direction, gradients, prepare)
         if compiled is not None:
             calls["compile"] = compiled
         else:
             notes["compile_ms"] = reason
-        peak = _peak_bytes(calls["ours"]) if self.device == "cuda" else None
+        peak = _peak_bytes(ours) if self.device == "cuda" else None
         if peak is None:
             notes["peak_bytes"] = NO_PEAK
         times, rounds, others = timing.in_turn(calls, len(self.sets), self.device, self.budget, self.patience)
@@ -181,7 +186,7 @@ class Measured:
             "ours_ms": times["ours"].median,
             "eager_ms": times["eager"].median,
             "compile_ms": times["compile"].median if "compile" in times else None,
-            "naive_ms": None,
+            "naive_ms": times["naive"].median if "naive" in times else None,
             "spread_ms": {name: [taken.p10, taken.p90] for name, taken in times.items()},
             "rounds": rounds,
             "others_share": others,
@@ -210,6 +215,23 @@ class Measured:
             first = next(iter(str(error).strip().splitlines()), "")
             return None, f"torch.compile failed: {type(error).__name__}: {first}"
         return call, ""
+
+
+def why_no_naive(device: str) -> str:
+    """Empty where there are simple kernels to be measured."""
+    if device != "cuda":
+        return NO_NAIVE
+    return NO_NAIVE_CUDA if vfi_kernels.backends()["cuda"]["backend"] == "reference" else ""
+
+
+def simply(call: Callable[[int], Any]) -> Callable[[int], Any]:
+    """The same call served by the simple kernels."""
+
+    def naive(index: int) -> Any:
+        with simple_kernels():
+            return call(index)
+
+    return naive
 
 
 def set_limits(record: dict[str, Any], content: dict[str, Any]) -> None:
@@ -276,13 +298,14 @@ def line(record: dict[str, Any]) -> str:
     return (
         f"{what:22} {direction:18} {record['dtype']:8} {record['layout']:13} {record['size']:>6} "
         f"{ms(record['ours_ms'])} {ms(record['eager_ms'])} {ms(record['compile_ms'])} "
+        f"{ms(record['naive_ms'])} "
         f"{record['fraction_of_limit']:6.1%} {record['limit_kind']}  err {record['max_abs_err']:.1e}"
     )
 
 
 HEADER = (
     f"{'operation':22} {'pass':18} {'dtype':8} {'layout':13} {'size':>6} "
-    f"{'ours ms':>9} {'eager':>9} {'compile':>9} of limit"
+    f"{'ours ms':>9} {'eager':>9} {'compile':>9} {'naive':>9} of limit"
 )
 
 

@@ -19,7 +19,15 @@ from vfi_kernels.jit import params as structs
 from vfi_kernels.jit.kernels import Kernels
 from vfi_kernels.jit.source import source_folder
 
-SOURCES = [build.HERE / f"kernels_{name}.cpp" for name in ("pair", "backwarp", "sepconv")]
+SOURCES = [
+    build.HERE / f"kernels_{name}.cpp"
+    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "sepconv", "band")
+]
+
+
+def shared_limit(device: torch.device) -> int:
+    """As if it were an H200."""
+    return 227 << 10
 
 
 def module_path(variant: str, defines: tuple[str, ...] = ()) -> Path:
@@ -35,10 +43,10 @@ def module():
 def kernels() -> Kernels:
     """The operators; a kernel that breaks a rule of CUDA raises RuntimeError."""
 
-    def launch(source, kernel, grid, block, params, device) -> None:
-        module().launch(kernel, grid, block, 0, bytes(params))
+    def launch(source, kernel, grid, block, shared, params, device) -> None:
+        module().launch(kernel, grid, block, shared, bytes(params))
 
-    return Kernels(launch)
+    return Kernels(launch, shared_limit)
 
 
 def _pointers(params: ctypes.Structure, base: int = 0):
@@ -66,11 +74,12 @@ class Recording:
     def __init__(self) -> None:
         self._launches: list[dict] = []
         self._storages: list[Tensor] = []
-        self.kernels = Kernels(self._launch)
+        self.kernels = Kernels(self._launch, shared_limit)
 
-    def _launch(self, source, kernel, grid, block, params, device) -> None:
+    def _launch(self, source, kernel, grid, block, shared, params, device) -> None:
+        params = type(params).from_buffer_copy(params)
         self._launches.append(
-            {"kernel": kernel, "grid": grid, "block": block, "params": type(params).from_buffer_copy(params)}
+            {"kernel": kernel, "grid": grid, "block": block, "smem": shared, "params": params}
         )
 
     def keep(self, *tensors: Tensor) -> None:
@@ -89,9 +98,7 @@ class Recording:
         launches = []
         for launch in self._launches:
             pointers = [[offset, *self._place(address)] for offset, address in _pointers(launch["params"])]
-            launches.append(
-                {**launch, "smem": 0, "params": bytes(launch["params"]).hex(), "pointers": pointers}
-            )
+            launches.append({**launch, "params": bytes(launch["params"]).hex(), "pointers": pointers})
         save_recording(path, [s.numpy() for s in self._storages], launches)
 
     def buffer_of(self, tensor: Tensor) -> int:
@@ -100,10 +107,11 @@ class Recording:
 
 # The struct of each kernel family, for the comparison of sizes.
 STRUCTS = {
-    "pair_forward<WarpBlend<": structs.WarpBlendParams,
-    "pair_backward<WarpBlend<": structs.WarpBlendParams,
-    "pair_forward<VoxelFlow<": structs.VoxelFlowParams,
-    "pair_backward<VoxelFlow<": structs.VoxelFlowParams,
+    **{
+        f"pair_{kernel}<{op}<": struct
+        for kernel in ("forward", "forward_tuned", "backward", "backward_tuned")
+        for op, struct in (("WarpBlend", structs.WarpBlendParams), ("VoxelFlow", structs.VoxelFlowParams))
+    },
     "backwarp_": structs.BackwarpParams,
     "sepconv_": structs.SepconvParams,
 }

@@ -20,6 +20,10 @@ DEFAULT_ARCHS = ("75", "80", "86", "89", "90", "100", "120")
 # The type pairs of csrc/math: (image, flow or taps), and for backwarp (flow, sums).
 FLOAT_PAIRS = ["f32, f32", "f16, f32", "f16, f16", "bf16, f32", "bf16, bf16", "f64, f64", "f64, f32"]
 PAIRS = [*FLOAT_PAIRS, "u8, f32"]
+TUNED_PAIRS = [types for types in PAIRS if "f64" not in types]
+FLOAT_BANDS = ["f32, f32, false", "f32, f32, true"] + [
+    f"{pair}, false" for pair in FLOAT_PAIRS if pair != "f32, f32" and "f64" not in pair
+]
 BACKWARP_PAIRS = ["f32, f32", "f16, f32", "bf16, f32", "f32, f64", "f64, f64"]
 
 # File of csrc/cuda -> its kernels.
@@ -28,8 +32,32 @@ KERNELS = {
         *(f"pair_forward<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in PAIRS),
         *(f"pair_backward<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in FLOAT_PAIRS),
     ],
+    "tuned_pair.cuh": [
+        f"pair_forward_tuned<{op}<{types}>, {step}, {padding}>"
+        for op in ("WarpBlend", "VoxelFlow")
+        for types in TUNED_PAIRS
+        for step in (1, 3)
+        for padding in (0, 1)
+    ],
     "backwarp.cuh": [
         f"backwarp_{way}<{types}>" for way in ("forward", "backward") for types in BACKWARP_PAIRS
+    ],
+    "tuned_pair_backward.cuh": [
+        f"pair_backward_tuned<{op}<{types}>, {step}, {padding}>"
+        for op in ("WarpBlend", "VoxelFlow")
+        for types in TUNED_PAIRS
+        if types != "u8, f32"
+        for step in (1, 3)
+        for padding in (0, 1)
+    ],
+    "tuned_backwarp.cuh": [
+        f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
+    ],
+    "sepconv_band_forward.cuh": [
+        f"sepconv_band_forward<{types}>" for types in [*FLOAT_BANDS, "u8, f32, false"]
+    ],
+    "sepconv_band_backward.cuh": [
+        f"sepconv_band_{part}<{types}>" for part in ("vertical", "horizontal") for types in FLOAT_BANDS
     ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
@@ -61,26 +89,40 @@ def version() -> str:
 
 def compile_kernels(source: str, kernels: list[str], arch: str) -> tuple[int, str, dict[str, str]]:
     """(0 or NVRTC's error, log with ptxas's report, mangled name -> kernel) of `source` for sm_`arch`."""
+    return compile_cubin(source, kernels, arch)[:3]
+
+
+def compile_cubin(source: str, kernels: list[str], arch: str) -> tuple[int, str, dict[str, str], bytes]:
+    """What compile_kernels returns, and the machine code with the lines of the source."""
     nvrtc = _library()
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
     expressions = {kernel: kernel.encode() for kernel in kernels}
     for expression in expressions.values():
         assert nvrtc.nvrtcAddNameExpression(program, expression) == 0
-    options = [f"-arch=sm_{arch}".encode(), b"-std=c++17", b"-default-device", b"--ptxas-options=-v"]
+    options = [
+        f"-arch=sm_{arch}".encode(),
+        b"-std=c++17",
+        b"-default-device",
+        b"--ptxas-options=-v",
+        b"-lineinfo",
+    ]
     error = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
-    mangled = {}
+    mangled, cubin = {}, ctypes.create_string_buffer(0)
     if not error:
         for kernel, expression in expressions.items():
             name = ctypes.c_char_p()
             assert nvrtc.nvrtcGetLoweredName(program, expression, ctypes.byref(name)) == 0
             mangled[name.value.decode()] = kernel
+        assert nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)) == 0
+        cubin = ctypes.create_string_buffer(size.value)
+        assert nvrtc.nvrtcGetCUBIN(program, cubin) == 0
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return error, log.value.decode(), mangled
+    return error, log.value.decode(), mangled, cubin.raw
 
 
 def resources() -> dict[str, dict[str, int]]:

@@ -54,7 +54,13 @@ def voxel_flow(frame0: Tensor, frame1: Tensor, flow: Tensor, mode: str, padding:
     return (1 - dt) * _warp(frame0, flow, factor0, padding) + dt * _warp(frame1, flow, factor1, padding)
 
 
-def sepconv(images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor], padding: str) -> Tensor:
+def sepconv(
+    images: list[Tensor],
+    verticals: list[Tensor],
+    horizontals: list[Tensor],
+    padding: str,
+    coarse: bool = False,
+) -> Tensor:
     total = 0
     for image, vertical, horizontal in zip(images, verticals, horizontals, strict=True):
         taps_y, taps_x, (height, width) = vertical.shape[1], horizontal.shape[1], vertical.shape[2:]

@@ -168,7 +168,7 @@ SAMPLES = [
         (0,),
         vfi_kernels.sepconv,
         lambda n, c, h, w: [image(n, c, 2 * h, 2 * w + 2), taps(n, h + 1, h, w), taps(n, w + 3, h, w)],
-        lambda i, v, h: [[i], [v], [h], "valid"],
+        lambda i, v, h: [[i], [v], [h], "valid", False],
     ),
     Sample(
         "sepconv_pair",
@@ -176,6 +176,6 @@ SAMPLES = [
         (0, 3),
         vfi_kernels.sepconv_pair,
         _pair,
-        lambda i, v, h, j, u, k: [[i, j], [v, u], [h, k], "replicate"],
+        lambda i, v, h, j, u, k: [[i, j], [v, u], [h, k], "replicate", False],
     ),
 ]

@@ -1,7 +1,9 @@
 """The benchmarks at tiny sizes: their records, what they call work, the report, the steps of `make gpu`."""
 
 import copy
+import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +44,9 @@ def quick(bench, monkeypatch: pytest.MonkeyPatch):
 
 
 def measure(bench, path: Path, *arguments: str) -> dict:
-    assert bench.run.main([*arguments, "--budget", "0", "--json", str(path)]) == 0
+    """Without patience: the figures do not matter here, and beside a busy process it would repeat rounds."""
+    quick = ["--budget", "0", "--patience", "0"]
+    assert bench.run.main([*arguments, *quick, "--json", str(path)]) == 0
     return json.loads(path.read_text())
 
 
@@ -89,6 +93,42 @@ def test_compiled_chain(quick, tmp_path, monkeypatch):
     [record] = measure(quick, tmp_path / "b.json", *arguments)["records"]
     assert record["compile_ms"] is None
     assert record["notes"]["compile_ms"] == "torch.compile failed: RuntimeError: no compiler"
+
+
+def test_naive(quick, tmp_path, monkeypatch):
+    """As on CUDA: in the same rounds as the others, with the simple kernels asked for in its calls alone."""
+    asked: dict[str, list[str | None]] = {"forward": [], "backward": []}
+
+    def spy(direction: str, function):
+        def call(*args, **inputs):
+            asked[direction].append(os.environ.get("VFI_CUDA_KERNELS"))
+            return function(*args, **inputs)
+
+        return call
+
+    monkeypatch.delenv("VFI_CUDA_KERNELS", raising=False)
+    monkeypatch.setattr(quick.run, "why_no_naive", lambda device: "")
+    monkeypatch.setattr(quick.run, "run_ours", spy("forward", quick.run.run_ours))
+    monkeypatch.setattr(torch.autograd, "grad", spy("backward", torch.autograd.grad))
+    monkeypatch.setattr(quick.timing, "ROUNDS", (2, 2))
+    records = measure(quick, tmp_path / "a.json", *SIZE, "--ops", "voxel_flow", "--no-compile")["records"]
+    assert [r["pass"] for r in records] == ["forward", "backward", "backward"]
+    for record in records:
+        assert record["naive_ms"] > 0
+        assert record["spread_ms"].keys() == {"ours", "eager", "naive"}
+        assert "naive_ms" not in record["notes"]
+    # The error, then a warm-up and two rounds of ours and naive in turn. Backward, eager is a gradient too.
+    assert asked["forward"][:7] == [None, *3 * [None, "simple"]]
+    assert asked["backward"].count("simple") == 2 * 3
+    assert not any(a == b == "simple" for a, b in itertools.pairwise(asked["backward"]))
+    assert "VFI_CUDA_KERNELS" not in os.environ
+
+
+def test_why_there_is_no_naive(bench, monkeypatch):
+    assert bench.run.why_no_naive("cpu") == bench.run.NO_NAIVE
+    for backend, reason in [("compiled", ""), ("runtime", ""), ("reference", bench.run.NO_NAIVE_CUDA)]:
+        monkeypatch.setattr(bench.run.vfi_kernels, "backends", lambda b=backend: {"cuda": {"backend": b}})
+        assert bench.run.why_no_naive("cuda") == reason
 
 
 def test_bytes_images(quick, tmp_path):

@@ -4,6 +4,8 @@ Their values are compared with the reference by the tests of the operations (bac
 more here, on ragged sizes and on memory that AddressSanitizer guards on both ends.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -30,9 +32,11 @@ def _calls():
     h, w = 19, 131  # more than a block in a row, and a rest of three
     for padding in ("border", "zeros"):
         flows = [_flow(2, 2, h, w), _flow(2, 2, h, w)]
-        for dtype in (FLOAT, HALF, BYTE):
-            frames = [_image(1, 3, h, w, dtype=dtype), _image(1, 3, h, w, dtype=dtype)]
-            frames[1] = frames[1].contiguous(memory_format=torch.channels_last)
+        # Two frames of different layouts are for the simple kernels, of the same one for the tuned kernels.
+        planar, rgb = torch.contiguous_format, torch.channels_last
+        tuned = itertools.product((FLOAT, BYTE), [(planar, planar), (rgb, rgb)])
+        for dtype, layouts in [*((dtype, (planar, rgb)) for dtype in (FLOAT, HALF, BYTE)), *tuned]:
+            frames = [_image(1, 3, h, w, dtype=dtype).contiguous(memory_format=f) for f in layouts]
             needs = None if dtype == BYTE else 0b111111
             timestep = torch.tensor([0.25, 0.5])
             yield "warp_blend", [*frames, *flows, torch.rand(2, 1, h, w), timestep, True, padding], needs
@@ -46,7 +50,14 @@ def _calls():
         images = [_image(2, 3, h + rows, w + columns, dtype=dtype) for _ in range(2)]
         verticals = [torch.randn(2, 5, h, w) for _ in range(2)]
         horizontals = [torch.randn(2, 3, h, w) for _ in range(2)]
-        yield "sepconv", [images, verticals, horizontals, padding], None if dtype == BYTE else 0b111111
+        yield "sepconv", [images, verticals, horizontals, padding, False], None if dtype == BYTE else 0b111111
+    # The tensor-core kernels, which take 16 taps and more.
+    for padding, dtype, width in [("valid", FLOAT, 33), ("replicate", HALF, 36)]:
+        rows, columns = (16, 17) if padding == "valid" else (0, 0)
+        images = [_image(1, 3, 5 + rows, width + columns, dtype=dtype) for _ in range(2)]
+        verticals = [torch.randn(1, 17, 5, width) for _ in range(2)]
+        horizontals = [torch.randn(1, 18, 5, width) for _ in range(2)]
+        yield "sepconv", [images, verticals, horizontals, padding, False], 0b111111
 
 
 def _listed(value):

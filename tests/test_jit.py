@@ -53,17 +53,18 @@ def test_every_kernel_is_known_to_both():
 @needs_emulator
 def test_launch_through_cupy(monkeypatch):
     """What CuPy is asked for, by a stand-in that launches in the emulator."""
-    asked = []
+    asked, allowed = [], []
 
     class RawModule:
         def __init__(self, code, options, name_expressions):
             asked.append((code, options, name_expressions))
 
         def get_function(self, name):
-            def launch(grid, block, args):
+            def launch(grid, block, args, shared_mem):
                 (params,) = args
                 assert params.shape == (1,)  # how CuPy takes a struct by value
-                emulated.module().launch(name, grid, block, 0, params.tobytes())
+                allowed.append((name, getattr(launch, "max_dynamic_shared_size_bytes", 0), shared_mem))
+                emulated.module().launch(name, grid, block, shared_mem, params.tobytes())
 
             return launch
 
@@ -83,15 +84,22 @@ def test_launch_through_cupy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda index: types.SimpleNamespace(cuda_stream=77))
 
-    kernels = Kernels(jit._launch_with(cupy))
+    kernels = Kernels(jit._launch_with(cupy), emulated.shared_limit)
     image = torch.rand(2, 3, 4, 5)
     for _ in range(2):
         (out,) = kernels.backwarp([image], torch.zeros(2, 2, 4, 5), "border")
         assert torch.equal(out, image)
-    kernel = ("backwarp_forward<f32, f32>",)
+    kernel = ("backwarp_forward_tuned<f32, 0>",)
     # Compiled once, launched twice on the caller's device and stream.
-    assert asked == [(source.inlined("backwarp.cuh"), ("-std=c++17", "-default-device"), kernel)]
+    assert asked == [(source.inlined("tuned_backwarp.cuh"), ("-std=c++17", "-default-device"), kernel)]
     assert scopes == 2 * [("device", 3), ("stream", 77, 3)]
+    assert allowed == 2 * [(*kernel, 0, 0)]
+
+    allowed.clear()
+    taps = torch.rand(1, 51, 1, 1)
+    kernels.sepconv([torch.rand(1, 3, 51, 51)], [taps], [taps], "valid", False)
+    [(_, permitted, used)] = allowed
+    assert permitted == used > 48 << 10
 
 
 def test_missing_cupy_is_explained(monkeypatch):

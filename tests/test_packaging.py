@@ -57,7 +57,8 @@ def _wheel(folder, **environment):
 
 def _run_installed(wheel, folder):
     """Installs the wheel into a new environment and runs the smoke test there. torch comes from this
-    environment's folder, whose .pth files, and so the editable install, are not followed."""
+    environment's folder, whose .pth files, and so the editable install, are not followed (-I: nor is
+    PYTHONPATH)."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -65,7 +66,7 @@ def _run_installed(wheel, folder):
     (site / "torch_is_here.pth").write_text(sysconfig.get_paths()["purelib"])
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
     subprocess.run(install, check=True, capture_output=True)
-    child = subprocess.run([python, "-c", SMOKE], cwd=folder, capture_output=True, text=True)
+    child = subprocess.run([python, "-I", "-c", SMOKE], cwd=folder, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     result = json.loads(child.stdout)
     assert Path(result["file"]).is_relative_to(folder)

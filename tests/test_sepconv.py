@@ -1,11 +1,12 @@
 import pytest
 import torch
-from conftest import Backend
+from conftest import Backend, backends
 from torch import Tensor
 
 import vfi_kernels
 from tests import oracle, samples
 from tests.samples import BYTE, DOUBLE, FLOAT, HALF
+from vfi_kernels import reference
 
 INF, NAN = float("inf"), float("nan")
 
@@ -45,13 +46,13 @@ def test_taps_are_of_their_pixel(backend: Backend):
     vertical[0, 2, 1, 3] = horizontal[0, 1, 1, 3] = (
         1  # the bottom right of the window of the bottom right pixel
     )
-    got = backend.forward("sepconv", [[image], [vertical], [horizontal], "valid"])
+    got = backend.forward("sepconv", [[image], [vertical], [horizontal], "valid", False])
     assert got.flatten().tolist() == [0, 0, 0, 0, 0, 0, 0, 19]
 
 
 def test_truth_table_of_gradients(backend: Backend):
     image = torch.tensor([1.0, 2, 3]).view(1, 1, 1, 3)
-    inputs = [[image], [tap(2, width=3)], [tap(1, 10, width=3)], "replicate"]
+    inputs = [[image], [tap(2, width=3)], [tap(1, 10, width=3)], "replicate", False]
     grads = backend.gradients("sepconv", torch.ones(1, 1, 1, 3), inputs)
     assert grads[0].flatten().tolist() == [2, 22, 42]
     assert grads[1].flatten().tolist() == [21, 32, 33]
@@ -62,7 +63,13 @@ def inputs_of(terms, n, c, h, w, kv, kh, dtypes, padding) -> list:
     more = (kv - 1, kh - 1) if padding == "valid" else (0, 0)
     images = [samples.image(n, c, h + more[0], w + more[1], dtype=dtypes[0]) for _ in range(terms)]
     verticals = [samples.taps(n, kv, h, w, dtype=dtypes[1]) for _ in range(terms)]
-    return [images, verticals, [samples.taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)], padding]
+    return [
+        images,
+        verticals,
+        [samples.taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)],
+        padding,
+        False,
+    ]
 
 
 def check(backend: Backend, inputs: list) -> None:
@@ -93,13 +100,13 @@ def test_numbers_of_taps(backend: Backend, padding, c, h, w, kv, kh):
 
 def test_terms_of_different_taps(backend: Backend):
     first, second = (inputs_of(1, 2, 3, 5, 7, kv, kh, (FLOAT, FLOAT), "valid") for kv, kh in [(3, 6), (4, 1)])
-    check(backend, [*(a + b for a, b in zip(first[:3], second[:3], strict=True)), "valid"])
+    check(backend, [*(a + b for a, b in zip(first[:3], second[:3], strict=True)), "valid", False])
 
 
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 def test_gradcheck(differentiable: str, padding):
     def sizes() -> list[Tensor]:
-        [image], [vertical], [horizontal], _ = inputs_of(1, 1, 2, 3, 4, 2, 5, (DOUBLE, DOUBLE), padding)
+        [image], [vertical], [horizontal], *_ = inputs_of(1, 1, 2, 3, 4, 2, 5, (DOUBLE, DOUBLE), padding)
         return [t.to(differentiable) for t in (image, vertical, horizontal)]
 
     tensors = [*sizes(), *sizes()]
@@ -227,14 +234,14 @@ def test_pair_is_the_sum(differentiable: str, padding):
 
 
 def test_mixed_dtypes_of_taps(differentiable: str):
-    [image], [vertical], [horizontal], _ = inputs_of(1, 1, 2, 3, 4, 3, 3, (HALF, HALF), "valid")
+    [image], [vertical], [horizontal], *_ = inputs_of(1, 1, 2, 3, 4, 3, 3, (HALF, HALF), "valid")
     image, vertical, horizontal = (t.to(differentiable) for t in (image, vertical, horizontal))
     expected = vfi_kernels.sepconv(image, vertical, horizontal)
     assert torch.equal(vfi_kernels.sepconv(image, vertical.float(), horizontal), expected)
 
 
 def test_autocast(differentiable: str):
-    [image], [vertical], [horizontal], _ = inputs_of(1, 1, 2, 3, 4, 3, 3, (FLOAT, torch.bfloat16), "valid")
+    [image], [vertical], [horizontal], *_ = inputs_of(1, 1, 2, 3, 4, 3, 3, (FLOAT, torch.bfloat16), "valid")
     image, vertical, horizontal = (t.to(differentiable) for t in (image, vertical, horizontal))
     expected = vfi_kernels.sepconv(image, vertical.float(), horizontal.float())
     with torch.autocast(differentiable, torch.bfloat16):
@@ -245,7 +252,13 @@ def test_accuracy_of_many_taps(backend: Backend):
     """51 x 51 terms in float32 lose no more than plain float32 sums do, unless the precision of matmuls is
     lowered.
     """
-    inputs = [[torch.rand(1, 3, 54, 114)], [torch.rand(1, 51, 4, 64)], [torch.rand(1, 51, 4, 64)], "valid"]
+    inputs = [
+        [torch.rand(1, 3, 54, 114)],
+        [torch.rand(1, 51, 4, 64)],
+        [torch.rand(1, 51, 4, 64)],
+        "valid",
+        False,
+    ]
     expected = oracle.sepconv(*inputs)
     got = backend.forward("sepconv", inputs).cpu().double()
     assert ((got - expected).abs() / expected).max() < 2e-6
@@ -305,7 +318,50 @@ def test_layouts_of_taps_and_gradient(compiled: None):
         grad = samples.image(1, 1, 1, 1, dtype=dtypes[0]).expand(2, 3, 7, 35)
         last = [[t.contiguous(memory_format=torch.channels_last) for t in part] for part in inputs[:3]]
         expected = oracle.gradients("sepconv", grad, inputs)
-        oracle.assert_gradients(backend.gradients("sepconv", grad, [*last, "replicate"]), expected)
+        oracle.assert_gradients(backend.gradients("sepconv", grad, [*last, "replicate", False]), expected)
         oracle.assert_result(
-            backend.forward("sepconv", [*last, "replicate"]), oracle.sepconv(*inputs), dtypes[0]
+            backend.forward("sepconv", [*last, "replicate", False]), oracle.sepconv(*inputs), dtypes[0]
         )
+
+
+def test_precision_of_matmuls(monkeypatch: pytest.MonkeyPatch):
+    """Like a matmul: coarse products only where the user has allowed them, under torch.compile as well."""
+    asked = []
+
+    def sepconv(images: list[Tensor], *rest) -> Tensor:
+        asked.append(rest[-1])
+        return images[0]
+
+    monkeypatch.setattr(backends, "_has_kernel", lambda device_type: False)
+    monkeypatch.setattr(reference, "sepconv", sepconv)
+    inputs = [torch.rand(1, 1, 2, 3), tap(1, width=3).expand(1, 1, 2, 3), tap(1, width=3).expand(1, 1, 2, 3)]
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision, coarse in [("highest", False), ("high", True), ("medium", True), ("highest", False)]:
+            torch.set_float32_matmul_precision(precision)
+            vfi_kernels.sepconv(*inputs)
+            assert asked.pop() is coarse
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_precision_under_compile():
+    torch._dynamo.reset()
+    graphs = []
+
+    def record(graph: torch.fx.GraphModule, example: list) -> torch.fx.GraphModule:
+        [call] = [node for node in graph.graph.nodes if node.op == "call_function" and "sepconv" in str(node)]
+        graphs.append(call.args[-1])
+        return graph
+
+    compiled = torch.compile(vfi_kernels.sepconv, fullgraph=True, backend=record)
+    inputs = [torch.rand(1, 1, 2, 3), torch.rand(1, 1, 2, 3), torch.rand(1, 1, 2, 3)]
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision in ("highest", "high", "highest"):
+            torch.set_float32_matmul_precision(precision)
+            compiled(*inputs)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert graphs == [False, True]  # traced anew for another precision, and both are kept

@@ -6,7 +6,7 @@
 namespace vfi {
 
 template <class F, class A>
-__global__ void __launch_bounds__(kThreads) backwarp_forward(const BackwarpParams<F, A> p) {
+__global__ void __launch_bounds__(kThreads, kLightBlocks) backwarp_forward(const BackwarpParams<F, A> p) {
   using Op = Backwarp<F, A>;
   for_each_pixel(p.n, p.h, p.w, [&](i64 n, i64 y, int x) {
     const A px = Op::x_at(p, n, y, x), py = Op::y_at(p, n, y, x);

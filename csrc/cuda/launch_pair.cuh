@@ -1,22 +1,46 @@
 // Launches of the two-frame kernels.
 #pragma once
-#include "launch.cuh"
+#include "choice.cuh"
 #include "pair.cuh"
+#include "tuned_pair.cuh"
+#include "tuned_pair_backward.cuh"
 
 namespace vfi::cuda {
 
-template <class Op>
-const char* pair_forward(const typename Op::Params& p, void* stream) {
-  const dim3 grid = grid_of(p.pair.n, p.pair.h, p.pair.w);
-  vfi::pair_forward<Op><<<grid, kThreads, 0, stream_of(stream)>>>(p);
+template <class Params>
+const char* run_pair(void (*kernel)(Params), dim3 grid, const Params& p, void* stream) {
+  kernel<<<grid, kThreads, 0, stream_of(stream)>>>(p);
   return error_of(cudaGetLastError());
 }
 
 template <class Op>
+const char* pair_forward(const typename Op::Params& p, void* stream) {
+  const auto& q = p.pair;
+  if constexpr (sizeof(typename Op::A) == sizeof(float)) {
+    const bool border = q.padding == kBorder;
+    const int step = step_of<Op>(p);
+    const auto planar =
+        border ? vfi::pair_forward_tuned<Op, 1, kBorder> : vfi::pair_forward_tuned<Op, 1, kZeros>;
+    const auto rgb =
+        border ? vfi::pair_forward_tuned<Op, 3, kBorder> : vfi::pair_forward_tuned<Op, 3, kZeros>;
+    if (step) return run_pair(step == 1 ? planar : rgb, tiles_of(q.n, q.h, q.w), p, stream);
+  }
+  return run_pair(vfi::pair_forward<Op>, grid_of(q.n, q.h, q.w), p, stream);
+}
+
+template <class Op>
 const char* pair_backward(const typename Op::Params& p, void* stream) {
-  const dim3 grid = grid_of(p.pair.n, p.pair.h, p.pair.w);
-  vfi::pair_backward<Op><<<grid, kThreads, 0, stream_of(stream)>>>(p);
-  return error_of(cudaGetLastError());
+  const auto& q = p.pair;
+  if constexpr (sizeof(typename Op::A) == sizeof(float)) {
+    const bool border = q.padding == kBorder;
+    const int step = q.c == kColours ? step_of<Op>(p) : 0;
+    const auto planar =
+        border ? vfi::pair_backward_tuned<Op, 1, kBorder> : vfi::pair_backward_tuned<Op, 1, kZeros>;
+    const auto rgb =
+        border ? vfi::pair_backward_tuned<Op, 3, kBorder> : vfi::pair_backward_tuned<Op, 3, kZeros>;
+    if (step) return run_pair(step == 1 ? planar : rgb, tiles_of(q.n, q.h, q.w), p, stream);
+  }
+  return run_pair(vfi::pair_backward<Op>, grid_of(q.n, q.h, q.w), p, stream);
 }
 
 }  // namespace vfi::cuda

@@ -9,8 +9,23 @@
 namespace vfi {
 
 constexpr int kThreads = 128;  // of a block, side by side in a row of the output
-constexpr int kMinBlocks =
-    4;  // on a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills
+// On a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills.
+constexpr int kMinBlocks = 4;
+// Of kernels that do best on the fewer registers that ptxas takes without a wish (0), where these don't
+// spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int kLightBlocks = kMinBlocks;
+#else
+constexpr int kLightBlocks = 0;
+#endif
+
+// Keeps the compiler from putting an address together anew wherever it is used.
+template <class T>
+__device__ __forceinline__ void keep([[maybe_unused]] T*& p) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(p));
+#endif
+}
 
 // The loops of a thread over its pixels (n, y, x): blocks stride over rows and batch, because a grid's second
 // and third axis have a limit.

@@ -1,11 +1,16 @@
-#include "launch.cuh"
-#include "sepconv.cuh"
+#include "launch_band.cuh"
+#include "sepconv_band_backward.cuh"
+#include "sepconv_band_forward.cuh"
 
 namespace vfi::cuda {
 
 template <class T, class F>
 const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
-  vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
+  const bool fits = suits(p.term[0]) && (p.terms == 1 || suits(p.term[1]));
+  const bool launched = fits && with_precision(p, [&](auto coarse) {
+                          return launch_band<coarse>(sepconv_band_forward<T, F, coarse>, p, stream);
+                        });
+  if (!launched) vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
   return error_of(cudaGetLastError());
 }
 
@@ -15,9 +20,18 @@ const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
   SepconvParams<T, F> p = params;
   for (p.selected = 0; p.selected < p.terms; ++p.selected) {
     const SepconvTerm<T, F>& term = p.term[p.selected];
-    if (term.grad_vertical.data)
+    const bool fits = p.c <= kChannels && suits(term);
+    const bool vertical =
+        fits && term.grad_vertical.x == 1 && term.grad_vertical.data && with_precision(p, [&](auto coarse) {
+          return launch_band<coarse>(sepconv_band_vertical<T, F, coarse>, p, stream);
+        });
+    const bool horizontal = fits && term.grad_horizontal.x == 1 && term.grad_horizontal.data &&
+                            with_precision(p, [&](auto coarse) {
+                              return launch_band<coarse>(sepconv_band_horizontal<T, F, coarse>, p, stream);
+                            });
+    if (term.grad_vertical.data && !vertical)
       vfi::sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * term.kv, p.w), kThreads, 0, s>>>(p);
-    if (term.grad_horizontal.data)
+    if (term.grad_horizontal.data && !horizontal)
       vfi::sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * term.kh, p.w), kThreads, 0, s>>>(p);
     if (term.grad_image.data)
       vfi::sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);

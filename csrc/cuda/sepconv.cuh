@@ -6,64 +6,87 @@
 
 namespace vfi {
 
+// A pixel of the result.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads) sepconv_forward(const SepconvParams<T, F> p) {
+__device__ __forceinline__ sum_t<T> sepconv_sum(const SepconvParams<T, F>& p, i64 n, int c, int y, int x) {
   using A = sum_t<T>;
-  for_each_pixel(p.n, p.h, p.w, [&](i64 n, int y, int x) {
-    for (int c = 0; c < p.c; ++c) {
-      A sum = 0;
-      for (int t = 0; t < p.terms; ++t) {
-        const SepconvTerm<T, F>& term = p.term[t];
-        for (int i = 0; i < term.kv; ++i) {
-          const T* row = term.image.at(n, c, clamped(y + i - term.top, term.image_h), 0);
-          A line = 0;
-          for (int j = 0; j < term.kh; ++j)
-            line += number<A>(row[clamped(x + j - term.left, term.image_w) * term.image.x]) *
-                    read<A>(term.horizontal, n, j, y, x);
-          sum += line * read<A>(term.vertical, n, i, y, x);
-        }
-      }
-      store(p.out.at(n, c, y, x), sum);
-    }
-  });
-}
-
-// One thread a pixel and tap: blockIdx.y strides over the taps of a tensor and the rows together.
-template <class T, class F>
-__global__ void __launch_bounds__(kThreads) sepconv_backward_vertical(const SepconvParams<T, F> p) {
-  using A = sum_t<T>;
-  const SepconvTerm<T, F>& term = p.term[p.selected];
-  for_each_pixel(p.n, i64(p.h) * term.kv, p.w, [&](i64 n, i64 row_and_tap, int x) {
-    const int y = int(row_and_tap / term.kv), i = int(row_and_tap % term.kv);
-    A sum = 0;
-    for (int c = 0; c < p.c; ++c) {
+  A sum = 0;
+  for (int t = 0; t < p.terms; ++t) {
+    const SepconvTerm<T, F>& term = p.term[t];
+    for (int i = 0; i < term.kv; ++i) {
       const T* row = term.image.at(n, c, clamped(y + i - term.top, term.image_h), 0);
       A line = 0;
       for (int j = 0; j < term.kh; ++j)
         line += number<A>(row[clamped(x + j - term.left, term.image_w) * term.image.x]) *
                 read<A>(term.horizontal, n, j, y, x);
-      sum += line * number<A>(*p.grad_out.at(n, c, y, x));
+      sum += line * read<A>(term.vertical, n, i, y, x);
     }
-    store(term.grad_vertical.at(n, i, y, x), sum);
+  }
+  return sum;
+}
+
+// Without a number of blocks some types spill on sm_80.
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads, kMinBlocks) sepconv_forward(const SepconvParams<T, F> p) {
+  for_each_pixel(p.n, p.h, p.w, [&](i64 n, int y, int x) {
+    for (int c = 0; c < p.c; ++c) store(p.out.at(n, c, y, x), sepconv_sum(p, n, c, y, x));
   });
 }
 
+// The gradient of vertical tap i of a pixel.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads) sepconv_backward_horizontal(const SepconvParams<T, F> p) {
+__device__ __forceinline__ sum_t<T> sepconv_vertical(const SepconvParams<T, F>& p, i64 n, int i, int y,
+                                                     int x) {
   using A = sum_t<T>;
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  A sum = 0;
+  for (int c = 0; c < p.c; ++c) {
+    const T* row = term.image.at(n, c, clamped(y + i - term.top, term.image_h), 0);
+    A line = 0;
+    for (int j = 0; j < term.kh; ++j)
+      line += number<A>(row[clamped(x + j - term.left, term.image_w) * term.image.x]) *
+              read<A>(term.horizontal, n, j, y, x);
+    sum += line * number<A>(*p.grad_out.at(n, c, y, x));
+  }
+  return sum;
+}
+
+// One thread a pixel and tap: blockIdx.y strides over the taps of a tensor and the rows together.
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads, kLightBlocks)
+    sepconv_backward_vertical(const SepconvParams<T, F> p) {
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  for_each_pixel(p.n, i64(p.h) * term.kv, p.w, [&](i64 n, i64 row_and_tap, int x) {
+    const int y = int(row_and_tap / term.kv), i = int(row_and_tap % term.kv);
+    store(term.grad_vertical.at(n, i, y, x), sepconv_vertical(p, n, i, y, x));
+  });
+}
+
+// The gradient of horizontal tap j of a pixel.
+template <class T, class F>
+__device__ __forceinline__ sum_t<T> sepconv_horizontal(const SepconvParams<T, F>& p, i64 n, int j, int y,
+                                                       int x) {
+  using A = sum_t<T>;
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  const int column = clamped(x + j - term.left, term.image_w);
+  A sum = 0;
+  for (int c = 0; c < p.c; ++c) {
+    A line = 0;
+    for (int i = 0; i < term.kv; ++i)
+      line += number<A>(*term.image.at(n, c, clamped(y + i - term.top, term.image_h), column)) *
+              read<A>(term.vertical, n, i, y, x);
+    sum += line * number<A>(*p.grad_out.at(n, c, y, x));
+  }
+  return sum;
+}
+
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads, kLightBlocks)
+    sepconv_backward_horizontal(const SepconvParams<T, F> p) {
   const SepconvTerm<T, F>& term = p.term[p.selected];
   for_each_pixel(p.n, i64(p.h) * term.kh, p.w, [&](i64 n, i64 row_and_tap, int x) {
     const int y = int(row_and_tap / term.kh), j = int(row_and_tap % term.kh);
-    const int column = clamped(x + j - term.left, term.image_w);
-    A sum = 0;
-    for (int c = 0; c < p.c; ++c) {
-      A line = 0;
-      for (int i = 0; i < term.kv; ++i)
-        line += number<A>(*term.image.at(n, c, clamped(y + i - term.top, term.image_h), column)) *
-                read<A>(term.vertical, n, i, y, x);
-      sum += line * number<A>(*p.grad_out.at(n, c, y, x));
-    }
-    store(term.grad_horizontal.at(n, j, y, x), sum);
+    store(term.grad_horizontal.at(n, j, y, x), sepconv_horizontal(p, n, j, y, x));
   });
 }
 

@@ -50,12 +50,13 @@ struct Backwarp {
   using Sum = A;
   using Params = BackwarpParams<F, A>;
 
-  template <class V = A>
-  static VFI_FN V x_at(const Params& p, i64 n, i64 y, i64 x) {
+  // P: Params, or anything with a flow.
+  template <class V = A, class P>
+  static VFI_FN V x_at(const P& p, i64 n, i64 y, i64 x) {
     return Lanes<V>::position(x) + read<V>(p.flow, n, 0, y, x);
   }
-  template <class V = A>
-  static VFI_FN V y_at(const Params& p, i64 n, i64 y, i64 x) {
+  template <class V = A, class P>
+  static VFI_FN V y_at(const P& p, i64 n, i64 y, i64 x) {
     return A(y) + read<V>(p.flow, n, 1, y, x);
   }
 };

@@ -17,9 +17,28 @@ struct Axis {
   V slope_lo, slope_hi;  // derivatives of the weights by the coordinate; 0 where the coordinate was clamped
 };
 
+// axis_at(coordinate, size, kBorder) in fewer steps: the tents of a position that is clamped are d and 1 - d.
+template <class V>
+VFI_FN Axis<V> border_axis_at(V coordinate, int size) {
+  using Int = typename Lanes<V>::Int;
+  const V zero = {}, one = zero + 1, end = Lanes<V>::real(Int{} + (size - 1));
+  const V c = smaller(larger(coordinate, zero), end);  // NaN becomes 0
+  const V moves = (coordinate > zero) & (coordinate < end) ? one : zero;
+  Axis<V> axis;
+  axis.lo = smaller(Lanes<V>::truncated(c), Int{} + (size > 1 ? size - 2 : 0));
+  axis.hi = axis.lo + (size > 1 ? 1 : 0);
+  axis.weight_hi = c - Lanes<V>::real(axis.lo);
+  axis.weight_lo = one - axis.weight_hi;
+  axis.slope_lo = -moves;
+  axis.slope_hi = moves;
+  return axis;
+}
+
 // V is a number, or a vector of them.
 template <class V>
 VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
+  // Not for numbers: a kernel whose padding is known at run time only would pay for both ways in registers.
+  if (Lanes<V>::kMany && padding == kBorder) return border_axis_at(coordinate, size);
   using Int = typename Lanes<V>::Int;
   const V zero = {}, one = zero + 1;
   V c, moves;
@@ -39,14 +58,6 @@ VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   axis.lo = smaller(Lanes<V>::truncated(larger(c, zero)), Int{} + (size > 1 ? size - 2 : 0));
   axis.hi = axis.lo + (size > 1 ? 1 : 0);
   const V d = c - Lanes<V>::real(axis.lo);
-  if (Lanes<V>::kMany && padding == kBorder) {
-    // The same numbers in fewer steps, as d is in [0, 1]. For vectors only: a GPU would pay in registers.
-    axis.weight_lo = one - d;
-    axis.weight_hi = d;
-    axis.slope_lo = -moves;
-    axis.slope_hi = moves;
-    return axis;
-  }
   // Tents, in the form that is exact between the two pixels: there d and 1 - d.
   axis.weight_lo = larger(smaller(one + d, one - d), zero);
   axis.weight_hi = larger(smaller(d, one + one - d), zero);
@@ -80,10 +91,11 @@ VFI_FN Taps<A> taps_at(A x, A y, int h, int w, int padding, i64 stride_y, i64 st
 }
 
 // weight * value, where a pixel of weight 0 adds nothing: an Inf beside the position must not turn it into
-// NaN. Adding -0 leaves every number as it is, -0 included, so zero flow returns the image bit for bit.
+// NaN. Weights are never -0, so the product is then -0. Adding it leaves every number as it is, -0 included:
+// zero flow returns the image bit for bit.
 template <class A>
 VFI_FN A weighted(A weight, A value) {
-  return weight == 0 ? A(-0.0) : weight * value;
+  return weight * (weight == 0 ? A(-1) : value);
 }
 
 // The value of a pixel as gradients see it: by the same rule, what is not finite counts as 0 where the weight

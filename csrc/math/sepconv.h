@@ -28,6 +28,7 @@ struct SepconvParams {
   int terms;
   int selected;  // the term whose gradients a backward kernel computes
   int n, c, h, w;
+  int coarse;  // whether float32 may be multiplied with float16's precision
 };
 
 // The row or column of the image behind a padded position. "valid" needs no clamp and is not changed by it.

@@ -18,6 +18,12 @@ struct VoxelFlow {
   using A = sum_t<T>;
   using Params = VoxelFlowParams<T, F>;
 
+  // The inputs of a pixel beside the frames.
+  template <class Fn>
+  static VFI_FN void for_each_field(Params& p, Fn&& f) {
+    f(p.flow);
+  }
+
   static VFI_FN A step0(const Params& p) { return p.extrapolate ? A(-2) : A(-1); }
   static VFI_FN A step1(const Params& p) { return p.extrapolate ? A(-1) : A(1); }
 

@@ -22,6 +22,14 @@ struct WarpBlend {
   using A = sum_t<T>;
   using Params = WarpBlendParams<T, F>;
 
+  // The inputs of a pixel beside the frames.
+  template <class Fn>
+  static VFI_FN void for_each_field(Params& p, Fn&& f) {
+    f(p.flow0);
+    f(p.flow1);
+    f(p.mask);
+  }
+
   // The parts of out = (a s0 + b s1) / den.
   template <class V>
   struct Blend {
@@ -42,12 +50,17 @@ struct WarpBlend {
   template <class V = A>
   static VFI_FN PairLane<V> lane(const Params& p, i64 n, i64 y, i64 x) {
     const Blend<V> k = blend_at<V>(p, n, y, x);
-    // Divided by, not multiplied with its inverse, which may overflow.
-    const V den = k.den == V{} ? V{} + 1 : k.den;
     const V left = Lanes<V>::position(x), top = V{} + A(y);
-    return {{left + read<V>(p.flow0, n, 0, y, x), left + read<V>(p.flow1, n, 0, y, x)},
-            {top + read<V>(p.flow0, n, 1, y, x), top + read<V>(p.flow1, n, 1, y, x)},
-            {k.a / den, k.b / den}};
+    PairLane<V> lane = {{left + read<V>(p.flow0, n, 0, y, x), left + read<V>(p.flow1, n, 0, y, x)},
+                        {top + read<V>(p.flow0, n, 1, y, x), top + read<V>(p.flow1, n, 1, y, x)},
+                        {k.a, k.b}};
+    if (p.timestep) {
+      // Divided by, not multiplied with its inverse, which may overflow.
+      const V den = k.den == V{} ? V{} + 1 : k.den;
+      lane.gain[0] = k.a / den;
+      lane.gain[1] = k.b / den;
+    }
+    return lane;
   }
 
   static VFI_FN bool wants_weights(const Params& p) { return p.grad_mask.data || p.grad_timestep; }

@@ -15,6 +15,7 @@ struct Inputs {
   const Tensors& verticals;    // each [N, Kv, H, W]
   const Tensors& horizontals;  // each [N, Kh, H, W]
   bool replicate;
+  bool coarse;
 };
 
 // The size of the output.
@@ -51,6 +52,7 @@ SepconvParams<T, F> params_of(const Inputs& in, const Sizes& out) {
   p.c = int_of(out[1]);
   p.h = int_of(out[2]);
   p.w = int_of(out[3]);
+  p.coarse = in.coarse;
   for (int t = 0; t < p.terms; ++t) {
     SepconvTerm<T, F>& term = p.term[t];
     term.image = view<const T>(in.images[t]);
@@ -78,8 +80,8 @@ void on_tiles(const SepconvParams<T, F>& p, const Body& body) {
 }
 
 Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& horizontals,
-               std::string_view padding) {
-  const Inputs in = {images, verticals, horizontals, padding == "replicate"};
+               std::string_view padding, bool coarse) {
+  const Inputs in = {images, verticals, horizontals, padding == "replicate", coarse};
   const Sizes size = check(in, padding);
   const Tensor& first = images[0];
   Tensor out = empty(first, size, first.scalar_type());
@@ -99,8 +101,8 @@ Tensor forward(const Tensors& images, const Tensors& verticals, const Tensors& h
 }
 
 Tensors backward(const Tensor& grad, const Tensors& images, const Tensors& verticals,
-                 const Tensors& horizontals, std::string_view padding, int64_t needs) {
-  const Inputs in = {images, verticals, horizontals, padding == "replicate"};
+                 const Tensors& horizontals, std::string_view padding, bool coarse, int64_t needs) {
+  const Inputs in = {images, verticals, horizontals, padding == "replicate", coarse};
   const Sizes size = check(in, padding);
   const Tensor& first = images[0];
   check_like("grad", grad, size, first);

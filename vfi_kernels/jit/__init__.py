@@ -25,15 +25,25 @@ def _function(cupy, file: str, kernel: str, device: int):
 
 
 def _launch_with(cupy):
-    def launch(file, kernel, grid, block, params: ctypes.Structure, device: torch.device) -> None:
+    def launch(
+        file, kernel, grid, block, shared: int, params: ctypes.Structure, device: torch.device
+    ) -> None:
         # CuPy takes a struct by value as an array of one element; its dtype only has to have the size.
         by_value = np.frombuffer(bytes(params), dtype=[("bytes", np.uint8, ctypes.sizeof(params))])
         index = torch.cuda.current_device() if device.index is None else device.index
         stream = torch.cuda.current_stream(index).cuda_stream
         with cupy.cuda.Device(index), cupy.cuda.ExternalStream(stream, index):
-            _function(cupy, file, kernel, index)(grid, block, (by_value,))
+            function = _function(cupy, file, kernel, index)
+            if shared > 48 << 10:  # more than a kernel gets without asking
+                function.max_dynamic_shared_size_bytes = shared
+            function(grid, block, (by_value,), shared_mem=shared)
 
     return launch
+
+
+def _shared_limit(device: torch.device) -> int:
+    properties = torch.cuda.get_device_properties(device)
+    return properties.shared_memory_per_block_optin if properties.major >= 8 else 0
 
 
 @functools.cache
@@ -51,7 +61,7 @@ def available() -> tuple[bool, str]:
         return False, "torch finds no CUDA device"
     global _library  # dropping it would take the registrations back
     _library = torch.library.Library("vfi_kernels", "IMPL")
-    kernels = Kernels(_launch_with(cupy))
+    kernels = Kernels(_launch_with(cupy), _shared_limit)
     for name in OPERATORS:
         _library.impl(name, getattr(kernels, name), "CUDA")
     return True, ""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vfi_kernels.jit import band
+from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles, wants_simple
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -16,6 +18,7 @@ from vfi_kernels.jit.params import (
     BackwarpParams,
     FramePair,
     SepconvParams,
+    SepconvTerm,
     VoxelFlowParams,
     WarpBlendParams,
     view,
@@ -24,11 +27,14 @@ from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
 MAX_GRID_YZ = 65535  # kMaxGridYZ
+COLOURS = 3  # kColours
 
-# launch(source file, kernel, grid, block, parameters, device)
+# launch(source file, kernel, grid, block, bytes of shared memory, parameters, device)
 Launch = Callable[
-    [str, str, tuple[int, int, int], tuple[int, int, int], ctypes.Structure, torch.device], None
+    [str, str, tuple[int, int, int], tuple[int, int, int], int, ctypes.Structure, torch.device], None
 ]
+# Bytes of shared memory that a block may have on a device, 0 where it lacks the tensor-core instructions.
+SharedLimit = Callable[[torch.device], int]
 
 
 def _grid(n: int, h: int, w: int) -> tuple[int, int, int]:
@@ -70,19 +76,33 @@ def _pair(frame0: Tensor, frame1: Tensor, flow: Tensor, padding: str) -> FramePa
 class Kernels:
     """Functions with the signatures of ``torch.ops.vfi_kernels``, on the device that `launch` serves."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, shared_limit: SharedLimit) -> None:
         self._launch = launch
+        self._shared_limit = shared_limit
 
     def _run(
-        self, source: str, kernel: str, grid: tuple[int, int, int], params: ctypes.Structure, like: Tensor
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int, int],
+        params: ctypes.Structure,
+        like: Tensor,
+        shared: int = 0,
     ) -> None:
         if all(grid):
-            self._launch(source, kernel, grid, (THREADS, 1, 1), params, like.device)
+            self._launch(source, kernel, grid, (THREADS, 1, 1), shared, params, like.device)
 
     def _run_pair(self, kernel: str, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor) -> None:
         types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
-        grid = _grid(params.pair.n, params.pair.h, params.pair.w)
-        self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
+        pair = params.pair
+        served = frame.dtype != torch.float64 and (kernel == "forward" or pair.c == COLOURS)
+        if served and (step := pair_step(params)):
+            file = "tuned_pair.cuh" if kernel == "forward" else "tuned_pair_backward.cuh"
+            name = f"pair_{kernel}_tuned<{op}<{types}>, {step}, {pair.padding}>"
+            self._run(file, name, tiles(pair.n, pair.h, pair.w), params, frame)
+        else:
+            grid = _grid(pair.n, pair.h, pair.w)
+            self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
 
     # warp_blend
 
@@ -175,10 +195,14 @@ class Kernels:
         return params
 
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
-        types = f"{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}"
-        self._run(
-            "backwarp.cuh", f"backwarp_{kernel}<{types}>", _grid(params.n, params.h, params.w), params, flow
-        )
+        flow_type, sums = TYPE_NAMES[flow.dtype], sum_dtype(images[0].dtype)
+        sizes = [image.element_size() for image in images]
+        if kernel == "forward" and sums == torch.float32 and is_tuned_backwarp(params, sizes):
+            name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
+            self._run("tuned_backwarp.cuh", name, tiles(params.n, params.h, params.w), params, flow)
+        else:
+            name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
+            self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
 
     def backwarp(self, images: list[Tensor], flow: Tensor, padding: str) -> list[Tensor]:
         params = self._backwarp_params(images, flow, padding)
@@ -227,20 +251,46 @@ class Kernels:
         types = f"{TYPE_NAMES[images[0].dtype]}, {TYPE_NAMES[taps.dtype]}"
         self._run("sepconv.cuh", f"sepconv_{kernel}<{types}>", grid, params, taps)
 
+    def _run_band(
+        self, kernel: str, terms: list[SepconvTerm], params: SepconvParams, image: Tensor, taps: Tensor
+    ) -> bool:
+        """Launches a tensor-core kernel of sepconv; False where none can do it."""
+        served = torch.float64 not in (image.dtype, taps.dtype) and not wants_simple()
+        if not (served and all(map(band.suits, terms))):
+            return False
+        coarse = bool(params.coarse) and image.dtype == taps.dtype == torch.float32
+        grid = band.grid(params)
+        shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
+        if max(grid[1:]) > MAX_GRID_YZ or shared > self._shared_limit(taps.device):
+            return False
+        types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}, {str(coarse).lower()}"
+        source = f"sepconv_band_{'forward' if kernel == 'forward' else 'backward'}.cuh"
+        self._run(source, f"sepconv_band_{kernel}<{types}>", grid, params, taps, shared)
+        return True
+
     def sepconv(
-        self, images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor], padding: str
+        self,
+        images: list[Tensor],
+        verticals: list[Tensor],
+        horizontals: list[Tensor],
+        padding: str,
+        coarse: bool,
     ) -> Tensor:
         params = self._sepconv_params(images, verticals, horizontals, padding)
+        params.coarse = coarse
         out = _empty(images[0], (params.n, params.c, params.h, params.w), images[0].dtype)
         params.out = view(out)
-        self._run_sepconv("forward", _grid(params.n, params.h, params.w), params, images, verticals[0])
+        terms = list(params.term[: params.terms])
+        if not self._run_band("forward", terms, params, images[0], verticals[0]):
+            self._run_sepconv("forward", _grid(params.n, params.h, params.w), params, images, verticals[0])
         return out
 
     def _sepconv_backward(
         self, grad: Tensor, images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor],
-        padding: str, needs: int,
+        padding: str, coarse: bool, needs: int,
     ) -> list[Tensor]:  # fmt: skip
         params = self._sepconv_params(images, verticals, horizontals, padding)
+        params.coarse = coarse
         params.grad_out = view(grad)
         grads = _Gradients(needs)
         terms = zip(params.term, images, verticals, horizontals, strict=False)
@@ -257,7 +307,10 @@ class Kernels:
                 ("image", term.grad_image, term.image_h, term.image_w),
             ]
             for name, result, h, w in passes:
-                if result.data:
+                if not result.data:
+                    continue
+                tensor_cores = name != "image" and result.x == 1 and params.c <= band.CHANNELS
+                if not (tensor_cores and self._run_band(name, [term], params, images[0], verticals[0])):
                     grid = _grid(params.n, h, w)
                     self._run_sepconv(f"backward_{name}", grid, params, images, verticals[0])
         return grads.results

@@ -78,7 +78,7 @@ class SepconvParams(ctypes.Structure):
         ("term", SepconvTerm * MAX_TERMS),
         ("out", View),
         ("grad_out", View),
-        *((name, ctypes.c_int) for name in ("terms", "selected", "n", "c", "h", "w")),
+        *((name, ctypes.c_int) for name in ("terms", "selected", "n", "c", "h", "w", "coarse")),
     ]
 
 

@@ -2,6 +2,7 @@
 frames.
 """
 
+import torch
 from torch import Tensor
 
 from ..reference.numbers import sum_dtype
@@ -157,14 +158,24 @@ def _check_second(
 
 
 def _run(images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor], padding: str) -> Tensor:
-    return call("sepconv", images[0].device, images, verticals, horizontals, padding)
+    return call("sepconv", images[0].device, images, verticals, horizontals, padding, _coarse())
+
+
+@torch.compiler.assume_constant_result
+def _coarse() -> bool:
+    """Whether float32 may be multiplied coarsely, as in a matmul. torch.compile guards on the setting itself,
+    but cannot trace its getter.
+    """
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def _operation(images: list[Tensor]) -> str:
     return "sepconv" if len(images) == 1 else "sepconv_pair"
 
 
-def _fake(images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor], padding: str) -> Tensor:
+def _fake(
+    images: list[Tensor], verticals: list[Tensor], horizontals: list[Tensor], padding: str, coarse: bool
+) -> Tensor:
     check(_operation(images), images, verticals, horizontals, padding)
     size = (images[0].shape[0], images[0].shape[1], *verticals[0].shape[2:])
     return empty_image(size, images[0])
@@ -176,6 +187,7 @@ def _fake_backward(
     verticals: list[Tensor],
     horizontals: list[Tensor],
     padding: str,
+    coarse: bool,
     needs: int,
 ) -> list[Tensor]:
     check(_operation(images), images, verticals, horizontals, padding)
@@ -207,9 +219,9 @@ def _order(count: int) -> list[int]:
 
 
 # Sums one or two terms of image [N, C, ...] with vertical taps [N, Kv, H, W] and horizontal taps [N, Kh, H,
-# W].
+# W]. coarse: whether float32 may be multiplied with float16's precision.
 define(
-    "sepconv(Tensor[] images, Tensor[] verticals, Tensor[] horizontals, str padding) -> Tensor",
+    "sepconv(Tensor[] images, Tensor[] verticals, Tensor[] horizontals, str padding, bool coarse) -> Tensor",
     _fake,
     frames=(),
 )
@@ -217,7 +229,7 @@ define(
 # The gradients of image, vertical and horizontal of term 0, then of term 1.
 _backward = define(
     "_sepconv_backward(Tensor grad, Tensor[] images, Tensor[] verticals, Tensor[] horizontals, str padding, "
-    "int needs) -> Tensor[]",
+    "bool coarse, int needs) -> Tensor[]",
     _fake_backward,
     frames=(),
 )

@@ -39,6 +39,7 @@ def sepconv(
     verticals: list[Tensor],  # each [N, Kv, H, W]
     horizontals: list[Tensor],  # each [N, Kh, H, W]
     padding: str,  # "valid" or "replicate"
+    coarse: bool,  # whether products may be coarse; here they never are
 ) -> Tensor:  # [N, C, H, W]
     """The sum over the terms of sum_ij image[n, c, y+i, x+j] vertical[n, i, y, x] horizontal[n, j, y, x]."""
     dtype = sum_dtype(images[0].dtype)

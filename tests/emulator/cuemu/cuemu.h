@@ -6,10 +6,11 @@
 //   sanitizer.h   what the sanitizers are told   shared.h      static and dynamic shared memory
 //   fiber.h       stacks and switches            warp.h        shuffles, votes, __syncwarp
 //   machine.h     the state of a block, errors   intrinsics.h  atomics, casts, conversions
+//   tensor.h      mma.sync, ldmatrix, cp.async
 //
 // Blocks run one by one; ThreadSanitizer nevertheless takes them for unordered and reports races between one
-// block and the next. Not emulated: memory fences (flags that one block waits for), cp.async, TMA, wgmma,
-// textures, __activemask.
+// block and the next. Not emulated: memory fences (flags that one block waits for), TMA, wgmma, textures,
+// __activemask.
 #pragma once
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -31,5 +32,6 @@
 #include "intrinsics.h"
 #include "machine.h"
 #include "shared.h"
+#include "tensor.h"
 #include "types.h"
 #include "warp.h"

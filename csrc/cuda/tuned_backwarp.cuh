@@ -1,0 +1,160 @@
+// The tuned kernel of backwarp; which calls it serves, choice.cuh says. Positions are computed once for all
+// images and channels. A warp takes 32 pixels; in wide pixels, whose channels lie side by side, its lanes are
+// channels instead, 16 bytes each, and get the positions from the lanes that computed them.
+#pragma once
+#include "../math/backwarp.h"
+#include "tuned_taps.cuh"
+
+namespace vfi {
+
+// Sixteen bytes of numbers.
+struct alignas(16) Chunk {
+  u32 word[4];
+};
+
+VFI_FN Chunk fetched(const Chunk* p) {
+#if defined(__CUDA_ARCH__)
+  const uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
+  return {{v.x, v.y, v.z, v.w}};
+#else
+  return *p;
+#endif
+}
+
+VFI_FN float number_in(const Chunk& chunk, int i, f32) { return float_of(chunk.word[i]); }
+template <class T>
+VFI_FN float number_in(const Chunk& chunk, int i, T) {
+  return to_float(T{static_cast<unsigned short>(chunk.word[i / 2] >> (i % 2 * 16))});
+}
+VFI_FN void put_in(Chunk& chunk, int i, float v, f32) { chunk.word[i] = bits_of(v); }
+template <class T>
+VFI_FN void put_in(Chunk& chunk, int i, float v, T) {
+  T half;
+  store(&half, v);
+  chunk.word[i / 2] |= u32(half.bits) << (i % 2 * 16);
+}
+
+// The pixels that a warp computes, kColumns times 32 side by side; only the first `inside` exist.
+struct Piece {
+  int n, frame, y, x, inside, lane;
+};
+
+template <bool kExact, int kStep, int kChannels, class T>
+__device__ __forceinline__ void narrow_channels(const View<const T>& in, int c, const View<T>& out,
+                                                const Spot (&spot)[kColumns], const Piece& piece) {
+  const Planes<kStep, kChannels, T> planes(in, piece.frame, c);
+  T* to = pixel_of<kStep == 1>(out, piece.n, piece.y, piece.x + piece.lane).at(0, c, 0, 0);
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) {
+    float sum[kChannels];
+#pragma unroll
+    for (int k = 0; k < kChannels; ++k) sum[k] = sample<kExact>(planes, k, spot[i]);
+    if (32 * i + piece.lane < piece.inside)
+#pragma unroll
+      for (int k = 0; k < kChannels; ++k) store(to + k * out.c + 32 * i * kStep, sum[k]);
+  }
+}
+
+template <bool kExact, int kStep, class T>
+__device__ __forceinline__ void narrow_image(const View<const T>& in, const View<T>& out, int channels,
+                                             const Spot (&spot)[kColumns], const Piece& piece) {
+  int c = 0;
+  for (; c + 3 <= channels; c += 3) narrow_channels<kExact, kStep, 3>(in, c, out, spot, piece);
+  for (; c < channels; ++c) narrow_channels<kExact, kStep, 1>(in, c, out, spot, piece);
+}
+
+template <bool kExact, class T>
+__device__ __forceinline__ void wide_image(const View<const T>& in, const View<T>& out, int channels,
+                                           const Spot (&spots)[kColumns], const Piece& piece) {
+  constexpr int kNumbers = 16 / sizeof(T);
+  const int chunks = channels / kNumbers;
+  const int group = min(chunks & -chunks, 8);  // lanes of a pixel: up to a cache line, none of them idle
+  const T* image = in.data + piece.frame * in.n;
+  T* row = out.data + piece.n * out.n + u32(piece.y) * u32(out.y);
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i)
+    for (int first = 0; first < 32; first += 32 / group) {
+      const int lane = first + piece.lane / group, pixel = 32 * i + lane;
+      Spot spot;
+      spot.offset = __shfl_sync(kAllLanes, spots[i].offset, lane);
+      for (int k = 0; k < 4; ++k) spot.weight[k] = __shfl_sync(kAllLanes, spots[i].weight[k], lane);
+      if (pixel >= piece.inside) continue;
+      const T *top = image + spot.offset, *bottom = image + in.y + spot.offset;
+      T* to = row + u32(piece.x + pixel) * u32(out.x);
+      for (int chunk = piece.lane % group; chunk < chunks; chunk += group) {
+        const auto at = [&](const T* p) { return fetched(reinterpret_cast<const Chunk*>(p) + chunk); };
+        const Chunk tap[4] = {at(top), at(top + in.x), at(bottom), at(bottom + in.x)};
+        Chunk result = {};
+#pragma unroll
+        for (int j = 0; j < kNumbers; ++j) {
+          float sum = -0.0f;
+          for (int k = 0; k < 4; ++k) {
+            const float v = number_in(tap[k], j, T{});
+            sum += kExact ? weighted(spot.weight[k], v) : spot.weight[k] * v;
+          }
+          put_in(result, j, sum, T{});
+        }
+        reinterpret_cast<Chunk*>(to)[chunk] = result;
+      }
+    }
+}
+
+// lo: the top left pixels; the spots' offsets in this image are set here.
+template <bool kExact, class T>
+__device__ __forceinline__ void warp_image(const BackwarpImage<float>& image, const int (&lo)[kColumns][2],
+                                           Spot (&spot)[kColumns], const Piece& piece) {
+  const View<const T> in = typed<const T>(image.image);
+  const View<T> out = typed<T>(image.out);
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) spot[i].offset = u32(lo[i][1]) * u32(in.y) + u32(lo[i][0]) * u32(in.x);
+  if (in.x == 1)
+    narrow_image<kExact, 1>(in, out, image.channels, spot, piece);
+  else if (in.x == 3)
+    narrow_image<kExact, 3>(in, out, image.channels, spot, piece);
+  else
+    wide_image<kExact>(in, out, image.channels, spot, piece);
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBackwarpBlocks = 5;  // with 80 registers it spills there
+#else
+constexpr int kBackwarpBlocks = kTunedBlocks;
+#endif
+
+template <class F, int kPadding>
+__global__ void __launch_bounds__(kThreads, kBackwarpBlocks)
+    backwarp_forward_tuned(const BackwarpParams<F, f32> p) {
+  using Op = Backwarp<F, f32>;
+  const int n = blockIdx.z, lane = threadIdx.x % 32, x = int(blockIdx.x * kTileWidth);
+  Piece piece = {n, p.repeat == 1 ? n : n / p.repeat, 0, x, p.w - x, lane};
+  for (int row = 0; row < kRows; ++row) {
+    piece.y = tile_y(row);
+    if (piece.y >= p.h) return;
+    int lo[kColumns][2];
+    Spot spot[kColumns];
+    bool exact = false;
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) {
+      const int xi = x + min(32 * i + lane, piece.inside - 1);  // all lanes stay, for the shuffles
+      const struct {
+        View<const F> flow;
+      } here = {pixel_of<false>(p.flow, n, piece.y, xi)};
+      const Axis<float> ax = tuned_axis_at<kPadding>(Op::x_at(here, n, piece.y, xi), p.w);
+      const Axis<float> ay = tuned_axis_at<kPadding>(Op::y_at(here, n, piece.y, xi), p.h);
+      lo[i][0] = ax.lo;
+      lo[i][1] = ay.lo;
+      spot[i] = spot_of(ax, ay);
+      exact |= needs_exact(spot[i]);
+    }
+    exact = __any_sync(kAllLanes, exact);
+    for (int k = 0; k < p.count; ++k)
+      with_image_type<float>(p.images[k].dtype, [&](auto type) {
+        if (exact)
+          warp_image<true, decltype(type)>(p.images[k], lo, spot, piece);
+        else
+          warp_image<false, decltype(type)>(p.images[k], lo, spot, piece);
+      });
+  }
+}
+
+}  // namespace vfi

@@ -1,0 +1,113 @@
+// How the tuned kernels address and sample. They serve float32 sums, images of at least 2 x 2 pixels, and two
+// layouts: pixels side by side in planes (kStep 1), or three channels side by side (kStep 3). So the four
+// taps of a position are one offset and constants from there. Offsets within a plane have 32 bits; what all
+// threads share has 64.
+#pragma once
+#include "../math/sample.h"
+#include "portable.cuh"
+
+namespace vfi {
+
+// The output pixels of a block: warps one above the other, each with kColumns pieces of 32 pixels in a row
+// and kRows rows. A piece is what a warp loads at once: with neighbouring pixels in one thread instead, a
+// warp's taps would spread over several times as many cache lines. Rows are in one block because they share
+// taps, which the L1 cache then holds.
+constexpr int kColumns = 2, kRows = 4, kWarps = kThreads / 32;
+constexpr u32 kAllLanes = ~0u;
+constexpr int kTileWidth = 32 * kColumns, kTileHeight = kRows * kWarps;
+// Of a tuned kernel on a multiprocessor: leaves a thread 80 registers for loads in flight, or 96 where it
+// would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kTunedBlocks = 5;
+#else
+constexpr int kTunedBlocks = 6;
+#endif
+
+__device__ __forceinline__ int tile_x() { return int(blockIdx.x * kTileWidth + threadIdx.x % 32); }
+__device__ __forceinline__ int tile_y(int row) {
+  return int(blockIdx.y * kTileHeight + row * kWarps + threadIdx.x / 32);
+}
+// Whether all columns of the block are inside. Where not, its threads take their pixels one by one.
+__device__ __forceinline__ bool is_whole(int w) { return int((blockIdx.x + 1) * kTileWidth) <= w; }
+
+// A view of one pixel: n, y and x don't matter any more. kFlat: the pixels of a row are side by side.
+template <bool kFlat, class T>
+__device__ __forceinline__ View<T> pixel_of(const View<T>& v, int n, int y, int x) {
+  const u32 offset = u32(y) * u32(v.y) + u32(x) * (kFlat ? 1 : u32(v.x));
+  return {v.data + n * v.n + offset, 0, v.c, 0, 0};
+}
+
+// kChannels channels of an image, where its rows begin.
+template <int kStep, int kChannels, class T>
+struct Planes {
+  static constexpr int kCount = kStep == 1 ? kChannels : 1;
+  const T *top[kCount], *bottom[kCount];  // a row, and the one below it
+
+  __device__ __forceinline__ Planes(const View<const T>& image, i64 n, int c) {
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) {
+      top[k] = image.at(n, c + k, 0, 0);
+      bottom[k] = top[k] + int(image.y);
+      keep(top[k]);
+      keep(bottom[k]);
+    }
+  }
+};
+
+// A position in an image: the offset of its top left pixel, and the weights of its four pixels.
+struct Spot {
+  u32 offset;
+  float weight[4];
+};
+
+// Whether a weight is 0: its pixel must not count even if it is Inf.
+VFI_FN bool needs_exact(const Spot& s) {
+  return smaller(smaller(s.weight[0], s.weight[1]), smaller(s.weight[2], s.weight[3])) == 0;
+}
+
+// Bytes are not converted to float: taken as the bits of one, each is itself times 2^-149. The weights make
+// up for most of that and the gain for the rest, and as powers of two they change no rounding.
+template <class T>
+constexpr float kWeightScale = sizeof(T) == 1 ? 0x1p127f : 1.0f;
+template <class T>
+constexpr float kGainScale = sizeof(T) == 1 ? 0x1p22f : 1.0f;
+
+VFI_FN float tap_at(const u8* p) { return float_of(fetched(p)); }
+template <class T>
+VFI_FN float tap_at(const T* p) {
+  return number<float>(fetched(p));
+}
+
+template <int kPadding>
+VFI_FN Axis<float> tuned_axis_at(float coordinate, int size) {
+  if constexpr (kPadding == kBorder) return border_axis_at(coordinate, size);
+  return axis_at(coordinate, size, kPadding);
+}
+
+// Where two axes meet; scale: of the weights. The offset is for whoever knows the strides.
+VFI_FN Spot spot_of(const Axis<float>& ax, const Axis<float>& ay, float scale = 1) {
+  const float top = scale * ay.weight_lo, bottom = scale * ay.weight_hi;
+  return {0, {top * ax.weight_lo, top * ax.weight_hi, bottom * ax.weight_lo, bottom * ax.weight_hi}};
+}
+
+template <int kPadding>
+VFI_FN Spot spot_at(float x, float y, int h, int w, float scale, i64 stride_y, i64 stride_x) {
+  const Axis<float> ax = tuned_axis_at<kPadding>(x, w), ay = tuned_axis_at<kPadding>(y, h);
+  Spot s = spot_of(ax, ay, scale);
+  s.offset = u32(ay.lo) * u32(stride_y) + u32(ax.lo) * u32(stride_x);
+  return s;
+}
+
+// Channel k of a sample.
+template <bool kExact, int kStep, int kChannels, class T>
+__device__ __forceinline__ float sample(const Planes<kStep, kChannels, T>& planes, int k, const Spot& spot) {
+  const int plane = kStep == 1 ? k : 0, channel = kStep == 1 ? 0 : k;
+  const T *top = planes.top[plane] + spot.offset, *bottom = planes.bottom[plane] + spot.offset;
+  const float tap[4] = {tap_at(top + channel), tap_at(top + channel + kStep), tap_at(bottom + channel),
+                        tap_at(bottom + channel + kStep)};
+  float sum = -0.0f;
+  for (int i = 0; i < 4; ++i) sum += kExact ? weighted(spot.weight[i], tap[i]) : spot.weight[i] * tap[i];
+  return sum;
+}
+
+}  // namespace vfi

@@ -1,0 +1,180 @@
+"""The tuned CUDA kernels against the simple ones: the same bits in the emulator, where no compiler contracts
+products and sums. The tests of the operations compare both with the reference.
+"""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import samples
+from tests.emulator import build
+from tests.samples import BYTE, DOUBLE, HALF
+from vfi_kernels.jit.choice import is_compact
+from vfi_kernels.jit.kernels import Kernels
+from vfi_kernels.jit.params import View
+
+pytestmark = [
+    pytest.mark.host_only,
+    pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "available"),
+]
+
+SINGLE = [pair for pair in samples.DTYPES_WITH_BYTE if pair[0] != DOUBLE]
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+class Launches:
+    """The operators in the emulator, and the names of the kernels that they launched."""
+
+    def __init__(self) -> None:
+        from tests import emulated
+
+        self.names: list[str] = []
+
+        def launch(source, kernel, grid, block, shared, params, device) -> None:
+            self.names.append(kernel.split("<")[0])
+            emulated.module().launch(kernel, grid, block, shared, bytes(params))
+
+        self.kernels = Kernels(launch, emulated.shared_limit)
+
+
+@pytest.fixture
+def launches() -> Launches:
+    return Launches()
+
+
+def both(launches: Launches, monkeypatch: pytest.MonkeyPatch, operation: str, inputs: list, names: list[str]):
+    """The results of the tuned kernels and of the simple ones; `names` are those of the former."""
+    run = getattr(launches.kernels, operation)
+    tuned = run(*inputs)
+    assert launches.names == names
+    with monkeypatch.context() as patch:
+        patch.setenv("VFI_CUDA_KERNELS", "simple")
+        simple = run(*inputs)
+    assert not any("tuned" in name for name in launches.names[len(names) :])
+    launches.names.clear()
+    return tuned, simple
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal, -0 and 0 told apart and NaN equal to NaN."""
+    equal = (a == b) & (a.signbit() == b.signbit()) if a.is_floating_point() else a == b
+    return bool((equal | (a != a) & (b != b)).all())
+
+
+def hard_image(*shape: int, dtype: torch.dtype) -> Tensor:
+    """With zeros of both signs, Inf and NaN, which integer flows must keep out of other pixels."""
+    image = samples.image(*shape, dtype=dtype)
+    if dtype != BYTE:
+        for value in (0.0, -0.0, float("inf"), float("nan")):
+            image[torch.rand(shape) < 0.05] = value
+    return image
+
+
+def hard_flow(entries: int, h: int, w: int, dtype: torch.dtype) -> Tensor:
+    """Some pixels, half of it whole ones, and a few vectors that point nowhere."""
+    flow = 4 * torch.randn(entries, 2, h, w)
+    flow = torch.where(torch.rand(entries, 1, h, w) < 0.5, flow.round(), flow)
+    flow.view(-1)[:6] = torch.tensor([float("nan"), float("inf"), -float("inf"), 1e30, -1e30, -0.0])
+    return flow.to(dtype)
+
+
+def pair_inputs(operation, dtypes, frames, entries, c, h, w, padding, layout) -> list:
+    image, other = dtypes
+    pair = [hard_image(frames, c, h, w, dtype=image).contiguous(memory_format=layout) for _ in range(2)]
+    flows = [hard_flow(entries, h, w, other) for _ in range(2)]
+    mask = torch.randn(entries, 1, h, w).to(other)
+    if operation == "voxel_flow":
+        return [*pair, torch.cat([flows[0], mask], 1), "extrapolate", padding]
+    timestep = torch.rand(entries) if padding == "zeros" else None
+    return [*pair, *flows, mask, timestep, padding == "zeros", padding]
+
+
+# Whole blocks, a rest in a row, fewer rows than a block has, the smallest image.
+SIZES = [(2, 2, 1, 17, 64), (1, 2, 3, 19, 131), (2, 4, 5, 3, 33), (1, 1, 3, 2, 2)]
+
+
+@pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("dtypes", SINGLE, ids=str)
+def test_pair_forward(launches, monkeypatch, dtypes, layout, operation):
+    for frames, entries, c, h, w in SIZES:
+        for padding in ("border", "zeros"):
+            inputs = pair_inputs(operation, dtypes, frames, entries, c, h, w, padding, layout)
+            served = layout == torch.contiguous_format or c in (1, 3)
+            names = ["pair_forward_tuned" if served else "pair_forward"]
+            tuned, simple = both(launches, monkeypatch, operation, inputs, names)
+            assert same_bits(tuned, simple)
+
+
+@pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("dtypes", [pair for pair in SINGLE if pair[0] != BYTE], ids=str)
+def test_pair_backward(launches, monkeypatch, dtypes, layout, operation):
+    """Sums are taken in another order, so the last bits differ. Every gradient alone, then all together."""
+    count = 6 if operation == "warp_blend" else 3
+    for (frames, entries, c, h, w), padding in itertools.product(SIZES, ("border", "zeros")):
+        inputs = pair_inputs(operation, dtypes, frames, entries, c, h, w, padding, layout)
+        if operation == "warp_blend":
+            inputs[4] = inputs[4].sigmoid()  # the blend at a time has no bound for others
+        grad = samples.image(entries, c, h, w, dtype=dtypes[0]).contiguous(memory_format=layout)
+        names = ["pair_backward_tuned" if c == 3 else "pair_backward"]
+        for needs in [*(1 << i for i in range(count)), (1 << count) - 1]:
+            arguments = [grad, *inputs, needs]
+            tuned, simple = both(launches, monkeypatch, f"_{operation}_backward", arguments, names)
+            for got, expected in zip(tuned, simple, strict=True):
+                tolerance = {torch.float32: 2e-5, HALF: 2e-3, torch.bfloat16: 2e-2}[got.dtype]
+                finite = expected.isfinite()
+                assert torch.equal(got.isfinite(), finite)
+                torch.testing.assert_close(got[finite], expected[finite], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("flow_dtype", [torch.float32, HALF, torch.bfloat16], ids=str)
+def test_backwarp_forward(launches, monkeypatch, flow_dtype, layout):
+    last = layout == torch.channels_last
+    for frames, entries, c, h, w in SIZES:
+        for padding in ("border", "zeros"):
+            # Wide pixels of 1, 3 and 8 times 16 bytes or more, beside images of a few channels.
+            shapes = [
+                (c, flow_dtype),
+                (3, torch.float32),
+                (8, HALF),
+                (24, torch.bfloat16),
+                (64, torch.float32),
+            ]
+            images = [
+                hard_image(frames, k, h, w, dtype=t).contiguous(memory_format=layout) for k, t in shapes
+            ]
+            inputs = [images, hard_flow(entries, h, w, flow_dtype), padding]
+            served = not last or c in (1, 3)
+            names = ["backwarp_forward_tuned" if served else "backwarp_forward"]
+            tuned, simple = both(launches, monkeypatch, "backwarp", inputs, names)
+            assert all(map(same_bits, tuned, simple))
+
+
+def test_what_the_simple_kernels_serve(launches):
+    """Float64, images without neighbours in one direction, strides of other kinds."""
+
+    def names(frame: Tensor, flow: Tensor) -> list[str]:
+        launches.names.clear()
+        launches.kernels.voxel_flow(frame, frame, flow, "interpolate", "border")
+        return launches.names
+
+    flow = samples.voxels(1, 6, 8)
+    for frame in (samples.image(1, 3, 6, 8, dtype=DOUBLE), samples.image(1, 3, 8, 6).transpose(2, 3)):
+        assert names(frame, flow) == ["pair_forward"]
+    assert names(samples.image(1, 3, 6, 8), samples.voxels(1, 8, 6).transpose(2, 3)) == ["pair_forward"]
+    for h, w in [(1, 8), (8, 1)]:
+        assert names(samples.image(1, 3, h, w), samples.voxels(1, h, w)) == ["pair_forward"]
+    assert names(samples.image(1, 3, 6, 8, dtype=HALF), flow) == ["pair_forward_tuned"]
+    # A view of a larger image, whose rows don't begin at multiples of anything.
+    assert names(samples.image(2, 5, 7, 11)[1:, 1:4, 1:, 2:10], flow) == ["pair_forward_tuned"]
+
+
+def test_offsets_of_32_bits():
+    rows_apart = View(1, 0, 0, 1 << 27, 1)  # 2^29 elements from the first row to the fifth
+    assert is_compact(rows_apart, 4, 8)
+    assert not is_compact(rows_apart, 5, 8)
+    assert is_compact(View(), 5, 8)  # absent

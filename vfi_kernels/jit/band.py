@@ -1,0 +1,28 @@
+"""When and how the tensor-core kernels of sepconv are launched: csrc/cuda/launch_band.cuh once more."""
+
+from vfi_kernels.jit.params import SepconvParams, SepconvTerm
+
+# csrc/cuda/sepconv_ring.cuh
+WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
+BLOCKS, STAGED_ROWS, TAP_PITCH = 11, WARPS * REACH + BEFORE, STRIP + 4
+MIN_TAPS = 16  # fewer are not worth it, and the ring of rows would be shorter than a tile
+
+
+def suits(term: SepconvTerm) -> bool:
+    """Whether the kernels can compute with a term at all."""
+    reach = BEFORE + max(term.kv, -term.left % 4 + term.kh)
+    return min(term.kv, term.kh) >= MIN_TAPS and reach <= REACH and term.vertical.x == term.horizontal.x == 1
+
+
+def grid(params: SepconvParams) -> tuple[int, int, int]:
+    return -(-params.w // STRIP), -(-params.h // MARCH), params.n
+
+
+def shared_bytes(params: SepconvParams, image_bytes: int, tap_bytes: int, coarse: bool) -> int:
+    """BandMemory's total."""
+    parts = 2 if image_bytes == 4 and not coarse else 1
+    row_bytes = ((CHANNELS * BLOCKS * parts * 16 + 4 + 15) // 16 | 1) * 16
+    partial = MARCH * CHANNELS * STRIP * 4 if params.terms > 1 and image_bytes < 4 else 0
+    fixed = STAGED_ROWS * TAP_PITCH * tap_bytes + WARPS * STRIP * 4 * (1 + CHANNELS) + MARCH + partial
+    rows = max(term.kv for term in params.term[: params.terms]) - 1 + WARPS
+    return -(-fixed // 16) * 16 + rows * row_bytes

@@ -1,0 +1,78 @@
+"""Which of the warps' kernels serves a call: what csrc/cuda/choice.cuh says, for run-time compilation."""
+
+import ctypes
+import os
+
+from vfi_kernels.jit.params import BackwarpParams, View, VoxelFlowParams, WarpBlendParams
+
+MAX_GRID = 65535  # kMaxGridYZ
+TILE_WIDTH, TILE_HEIGHT = 64, 16  # kTileWidth, kTileHeight
+
+
+def tiles(n: int, h: int, w: int) -> tuple[int, int, int]:
+    """The grid of the tuned kernels."""
+    return -(-w // TILE_WIDTH), -(-h // TILE_HEIGHT), n
+
+
+def wants_simple() -> bool:
+    """For benchmarks, and for tests of one kernel against the other."""
+    return os.environ.get("VFI_CUDA_KERNELS") == "simple"
+
+
+def is_compact(view: View, h: int, w: int) -> bool:
+    """Whether 32 bits hold every offset within a plane, in bytes too."""
+    return not view.data or (min(view.y, view.x) >= 0 and (h - 1) * view.y + (w - 1) * view.x < 1 << 29)
+
+
+def _is_served(n: int, h: int, w: int, views: list[View]) -> bool:
+    served = n <= MAX_GRID and 2 <= h <= MAX_GRID * TILE_HEIGHT and w >= 2 and not wants_simple()
+    return served and all(is_compact(view, h, w) for view in views)
+
+
+def _is_planar(*views: View) -> bool:
+    return all(not view.data or view.x == 1 for view in views)
+
+
+def _is_rgb(channels: int, *views: View) -> bool:
+    return channels == 3 and all(not view.data or (view.x == 3 and view.c == 1) for view in views)
+
+
+def _is_wide(channels: int, size: int, *views: View) -> bool:
+    """Whether 16 bytes of channels side by side can be loaded at once."""
+    numbers = 16 // size
+    return channels % numbers == 0 and all(
+        view.data % 16 == 0 and view.c == 1 and not any(s % numbers for s in (view.n, view.y, view.x))
+        for view in views
+    )
+
+
+def _views(struct: ctypes.Structure, *names: str) -> list[View]:
+    return [getattr(struct, name) for name in names]
+
+
+def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
+    """kStep of the tuned kernel for a call with float32 sums, 0 where the simple one has to do.
+
+    Views that a pass does not have are absent.
+    """
+    pair = params.pair
+    images = _views(pair, "frame0", "frame1", "out", "grad_out", "grad_frame0", "grad_frame1")
+    names = ("flow0", "flow1", "mask") if isinstance(params, WarpBlendParams) else ("flow",)
+    fields = _views(params, *names)
+    if not _is_served(pair.n, pair.h, pair.w, [*images, *fields]):
+        return 0
+    return 1 if _is_planar(*images, *fields) else 3 if _is_rgb(pair.c, *images) else 0
+
+
+def is_tuned_backwarp(params: BackwarpParams, sizes: list[int]) -> bool:
+    """Of calls with float32 sums; `sizes`: of a number of each image, in bytes."""
+    if not _is_served(params.n, params.h, params.w, [params.flow]):
+        return False
+    for image, size in zip(params.images, sizes, strict=False):
+        views = _views(image, "image", "out")
+        c = image.channels
+        if not (_is_planar(*views) or _is_rgb(c, *views) or _is_wide(c, size, *views)):
+            return False
+        if not all(is_compact(view, params.h, params.w) for view in views):
+            return False
+    return True
