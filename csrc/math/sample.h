@@ -105,9 +105,15 @@ VFI_FN A counted(A weight, A value) {
   return weight == 0 && !is_finite(value) ? A(0) : value;
 }
 
+// What the sum of weighted() begins with: 0 where no pixel counts.
+template <class A>
+VFI_FN A empty_sum(const A (&weight)[4]) {
+  return weight[0] + weight[1] + (weight[2] + weight[3]) == 0 ? A(0) : A(-0.0);
+}
+
 template <class A, class T>
 VFI_FN A sample(const T* plane, const Taps<A>& taps) {
-  A sum = A(-0.0);
+  A sum = empty_sum(taps.weight);
   for (int k = 0; k < 4; ++k) sum += weighted(taps.weight[k], number<A>(plane[taps.offset[k]]));
   return sum;
 }
