@@ -4,6 +4,8 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,40 @@ def test_versions_share_no_functions(name: str, tmp_path: Path):
     listed = subprocess.run(["nm", "-C", "v4.o"], cwd=tmp_path, capture_output=True, text=True, check=True)
     functions = re.findall(r"^[0-9a-f]+ [Wu] (.*)$", listed.stdout, re.MULTILINE)
     assert not [f for f in functions if "vfi::v4::" not in f]
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang, a clang for any target, is not here")
+@pytest.mark.parametrize("target", ["aarch64-linux-gnu", "aarch64-macos", "x86_64-linux-gnu"])
+@pytest.mark.parametrize("name", ["backwarp", "sepconv", "warp", "warp_frames", "warp_slopes"])
+def test_clang_and_arm_build_without_warnings(name: str, target: str, tmp_path: Path):
+    """Plain vectors only. Where there are fused multiply-adds, they are used."""
+    build = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "c++",
+        "-target",
+        target,
+        "-O3",
+        "-std=c++17",
+        "-Wall",
+        "-Werror",
+    ]
+    build += [
+        "-Wno-unknown-pragmas",
+        "-ffp-contract=off",
+        f"-I{ROOT}",
+        "-S",
+        "-Wno-unused-command-line-argument",
+        "-x",
+        "c++",
+        "-",
+        "-o",
+        "a.s",
+    ]
+    built = subprocess.run(
+        build, input=ONE_PAIR.format(name=name), cwd=tmp_path, text=True, capture_output=True
+    )
+    assert built.returncode == 0, built.stderr
+    if target.startswith("aarch64") and name != "backwarp":
+        assert re.search(rb"\bfml[as]\b", (tmp_path / "a.s").read_bytes())
