@@ -3,8 +3,9 @@
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # `tests` and, before it is installed, `vfi_kernels`
 
+from tests import scripts
 from vfi_kernels import reference
 
 # By name: `vfi_kernels.backends` is the function that the module is named after.
@@ -86,6 +88,21 @@ def _emulator() -> Any:
     if reason := build.unavailable("plain"):
         pytest.skip(f"no emulator: {reason}")
     return emulated.kernels()
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[SimpleNamespace]:
+    """The modules of benchmarks/."""
+    with scripts.modules() as modules:
+        yield modules
+
+
+@pytest.fixture
+def compiler(bench: SimpleNamespace) -> SimpleNamespace:
+    """The same, for tests of what NVRTC compiles and nvdisasm prints."""
+    if reason := scripts.no_compiler(bench):
+        pytest.skip(reason)
+    return bench
 
 
 @pytest.fixture(params=["reference", "cpu", "cuda", "emulator"])

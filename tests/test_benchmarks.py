@@ -1,34 +1,18 @@
-"""The benchmarks at tiny sizes: their records, what they call work, the report, the steps of `make gpu`."""
+"""The benchmarks at tiny sizes: their records, and what they call work."""
 
-import copy
 import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-MODULES = ("cases", "chains", "errors", "gpu", "limits", "records", "report", "run", "timing")
 SIZE = ["--sizes", "40x24"]
-
-
-@pytest.fixture(scope="module")
-def bench():
-    """The modules of benchmarks/, which are scripts beside each other and no package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in set(MODULES) - before:
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -267,146 +251,3 @@ def test_flows_are_like_those_of_a_network(bench):
     assert ((flow - flow.round()).abs() > 0.9 * bench.cases.INTEGER_GAP).all()
     steps = (flow[..., 1:] - flow[..., :-1]).std().item()
     assert 0.05 < steps < 0.2
-
-
-# --- the report --------------------------------------------------------------------------------------------
-
-
-def a_result(bench) -> dict:
-    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.records.RECORD.items()}
-    record |= {
-        "op": "backwarp",
-        "pass": "forward",
-        "dtype": "float32",
-        "layout": "contiguous",
-        "size": "1080p",
-    }
-    record |= {"device": "cpu", "ours_ms": 4.0, "eager_ms": 50.0, "compile_ms": None, "naive_ms": None}
-    record |= {"fraction_of_limit": 0.345, "limit_kind": "bytes", "spread_ms": {"ours": [3.9, 4.2]}}
-    record |= {"peak_bytes": None, "others_share": 0.01, "width": 1920, "height": 1080}
-    smaller = {**record, "size": "540p", "width": 960, "height": 540, "ours_ms": 1.0}
-    machine = {"cpu": "A CPU", "gpu": None, "threads": 2}
-    return {
-        "machine": machine, "versions": {"torch": "2.13.0"}, "commit": "abc", "created": "2026-01-02T03",
-        "copy_gb_s": 35.02, "fma_gflop_s": 181.3, "records": [smaller, record], "left_out": [],
-    }  # fmt: skip
-
-
-def test_report(bench, tmp_path, capsys):
-    content = a_result(bench)
-    results, readme = tmp_path / "results", tmp_path / "README.md"
-    results.mkdir()
-    (results / "a-cpu.json").write_text(json.dumps(content))
-    readme.write_text(f"Before\n{bench.report.BEGIN}\nold\n{bench.report.END}\nAfter\n")
-    arguments = ["--readme", str(readme), "--results", str(results)]
-    assert bench.report.main([*arguments, "--check"]) == 1
-    assert "old" in readme.read_text()
-    assert bench.report.main(arguments) == 0
-    assert bench.report.main([*arguments, "--check"]) == 0
-    text = readme.read_text()
-    assert text.startswith("Before\n")
-    assert text.endswith("\nAfter\n")
-    assert "old" not in text
-    # The larger size only; what was not measured is a dash.
-    assert "| backwarp | forward | float32 | 1080p | 4.00 | 12x | - | 34 % (bytes) |" in text
-    assert "540p" not in text
-    assert bench.report.NO_GPU in text
-    assert "Other processes" not in text
-    assert "540p" in (results / "README.md").read_text()
-
-    readme.write_text(text.replace("4.00", "3.00"))  # a typed figure
-    assert bench.report.main([*arguments, "--check"]) == 1
-    assert bench.report.main(arguments) == 0
-
-    changed = copy.deepcopy(content)
-    changed["records"][1] |= {"device": "cuda", "eager_ms": 60.0}
-    changed["machine"]["gpu"] = "A GPU"
-    (results / "a-gpu.json").write_text(json.dumps(changed))
-    assert bench.report.main([*arguments, "--check"]) == 1
-    assert bench.report.main(arguments) == 0
-    assert bench.report.NO_GPU not in readme.read_text()
-    assert "15x" in readme.read_text()
-
-
-def test_report_marks_disturbed_rows(bench):
-    content = a_result(bench)
-    content["records"][1]["others_share"] = 0.4
-    text = bench.report.short([content])
-    assert r"| 4.00 \* | 12x |" in text
-    assert r"\* Other processes took more than 5.0 % of the processors meanwhile." in text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.012345, "0.0123"), (4.0, "4.00"), (12.345, "12.3"), (99.99, "100.0"), (1234.5, "1234")],
-)
-def test_three_digits(bench, value, text):
-    assert bench.report.significant(value) == text
-
-
-# --- make gpu ----------------------------------------------------------------------------------------------
-
-
-def python(code: str):
-    return lambda seconds: [sys.executable, "-c", code]
-
-
-def test_steps_go_on_after_a_failure(bench, capfd):
-    step = bench.gpu.Step
-    todo = [
-        step("first", python("print('hello'); raise SystemExit(3)"), 30),
-        step("slow", python("import time; time.sleep(60)"), 0.5),
-        step("reserved", python("pass"), 30, reserve=1e6),
-        step("missing", python("pass"), 30, missing="a tool was not found"),
-        step(
-            "refused",
-            python("print('Device not supported'); raise SystemExit(1)"),
-            30,
-            unsupported="Device not",
-        ),
-        step("last", python("import os; print(os.environ['A'])"), 30, environment={"A": "it ran"}),
-    ]
-    outcomes = bench.gpu.run_all(todo, 1)
-    assert [o.result for o in outcomes] == [
-        "failed (exit code 3)",
-        "failed (not done after 0 s)",
-        "failed (no time left)",
-        "skipped: a tool was not found",
-        "skipped: refused can't run on this machine: Device not",
-        "passed",
-    ]
-    assert [o.failed for o in outcomes] == [True, True, True, False, False, False]
-    output = capfd.readouterr().out
-    assert "hello" in output
-    assert "it ran" in output
-
-
-def test_gpu_table_and_copies(bench, tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(a_result(bench)))
-    lines = bench.gpu.table([path])
-    assert lines[0] == "a.json: copy 35 GB/s, float32 FMA 181 GFLOP/s"
-    assert "4.0000   12.5x       -   34%" in lines[-1]
-    monkeypatch.setenv("OUT", str(tmp_path / "out"))
-    bench.gpu.save_for_caller([path])
-    assert (tmp_path / "out" / "a.json").read_text() == path.read_text()
-
-
-def test_gpu_dry_run(bench, capsys):
-    assert bench.gpu.main(["--dry-run"]) == 0
-    output = capsys.readouterr().out
-    for part in (
-        "build_ext --inplace",
-        "not host_only",
-        "--tool memcheck --error-exitcode 9",
-        "run.py --device cuda",
-    ):
-        assert part in output
-    for file in bench.gpu.MEMCHECK_TESTS:
-        assert (ROOT / file).exists()
-
-
-def test_gpu_needs_a_gpu(bench, monkeypatch, capsys):
-    monkeypatch.setattr(bench.gpu, "gpu", lambda: None)
-    assert bench.gpu.main([]) == 2
-    assert "no torch that sees a CUDA device" in capsys.readouterr().err

@@ -2,23 +2,9 @@
 
 import pytest
 
-from tests import costs, nvrtc
+from tests import nvrtc, scripts
 
 pytestmark = pytest.mark.host_only
-
-
-@pytest.fixture(scope="module")
-def bench():
-    with costs.modules() as modules:
-        yield modules
-
-
-@pytest.fixture
-def compiler(bench):
-    """For tests of what NVRTC compiles and nvdisasm prints."""
-    if reason := costs.no_compiler(bench):
-        pytest.skip(reason)
-    return bench
 
 
 def test_bytes_are_those_of_the_benchmarks(compiler):
@@ -110,6 +96,6 @@ def test_sheet(bench, tmp_path, monkeypatch, capsys):
 
 
 def test_every_kernel_is_in_the_sheet():
-    text = (costs.BENCHMARKS / "COST.md").read_text()
+    text = (scripts.BENCHMARKS / "COST.md").read_text()
     kernels = {kernel.split("<")[0] for kernels in nvrtc.KERNELS.values() for kernel in kernels}
     assert {kernel for kernel in kernels if f"`{kernel}<" not in text} == set()

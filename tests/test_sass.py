@@ -7,25 +7,11 @@ import pytest
 import torch
 
 import vfi_kernels
-from tests import costs, nvrtc
+from tests import nvrtc
 
 pytestmark = pytest.mark.host_only
 
 PARAMETERS = 0x160  # of sm_80
-
-
-@pytest.fixture(scope="module")
-def bench():
-    with costs.modules() as modules:
-        yield modules
-
-
-@pytest.fixture
-def compiler(bench):
-    """For tests of what NVRTC compiles and nvdisasm prints."""
-    if reason := costs.no_compiler(bench):
-        pytest.skip(reason)
-    return bench
 
 
 def run(bench, text: str, parameters=(), ranges=(), warps: int = 1, rare=()):

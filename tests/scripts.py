@@ -1,4 +1,4 @@
-"""The modules behind the cost sheet, for its tests: scripts beside each other in benchmarks/, no package."""
+"""The modules of benchmarks/, for tests: they are scripts beside each other, and no package."""
 
 import contextlib
 import importlib
@@ -10,7 +10,21 @@ from types import SimpleNamespace
 from tests import nvrtc
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-MODULES = ("cases", "chains", "cost_model", "hardware", "report", "sass", "tracing")
+MODULES = [
+    "cases",
+    "chains",
+    "cost_model",
+    "errors",
+    "gpu",
+    "hardware",
+    "limits",
+    "records",
+    "report",
+    "run",
+    "sass",
+    "timing",
+    "tracing",
+]
 
 
 @contextlib.contextmanager
