@@ -14,28 +14,13 @@ VFI_FN Place place_at(Reals x, Reals y, int h, int w, int padding) {
   return {axis_at(x, w, padding), axis_at(y, h, padding)};
 }
 
-// Of each four lanes: numbers first and first + 1 of a and of b, alternating or a's before b's.
-VFI_FN Reals alternating(Reals a, Reals b, int first) {
-  const auto from = [first](int i) { return i / 4 * 4 + first + i % 4 / 2 + (i % 2 ? kPixels : 0); };
-  return shuffled(a, b, build<Ints>(from));
-}
-VFI_FN Reals joined(Reals a, Reals b, int first) {
-  const auto from = [first](int i) { return i / 4 * 4 + first + i % 2 + (i % 4 < 2 ? 0 : kPixels); };
-  return shuffled(a, b, build<Ints>(from));
-}
-
 // Four numbers from each of from(0), from(1), ... and turned: number c of all lanes in values[c].
 template <class From>
 VFI_FN void load_fours(const From& from, Reals (&values)[4]) {
   // Register j has places j, j + 4, ...: turning four lanes of four registers each puts them in order.
-  Reals q[4];
   for (int j = 0; j < 4; ++j)
-    q[j] = load_quads([&](int i) __attribute__((always_inline)) { return from(4 * i + j); });
-  for (int c = 0; c < 4; c += 2) {
-    const Reals low = alternating(q[0], q[1], c), high = alternating(q[2], q[3], c);
-    values[c] = joined(low, high, 0);
-    values[c + 1] = joined(low, high, 2);
-  }
+    values[j] = load_quads([&](int i) __attribute__((always_inline)) { return from(4 * i + j); });
+  transpose_squares(values);
 }
 
 // Two neighbouring pixels of three channels, for every lane: whole pixels are loaded and turned.
