@@ -257,19 +257,25 @@ VFI_FN Vector<float, 4> first_four(V v) {
   return build<Vector<float, 4>>([&](int i) { return v[i]; });
 }
 
-// Numbers S apart, S <= the lanes, from S vectors that reach from the first to the last of them.
+// Numbers S apart, S <= the lanes, from S vectors that reach from the first to the last of them. Those of the
+// vectors before the J-th are in v.
+template <int S, int J = 1, class V, class T>
+VFI_FN V load_strided(const T* p, V v) {
+  if constexpr (J == S) {
+    return v;
+  } else {
+    constexpr int L = kLanesOf<V>, kStart = J < S - 1 ? J * L : J * (L - 1);
+    const auto from = [](int i) {
+      const int at = S * i - kStart;
+      return at < 0 ? (J == 1 ? S * i : i) : at < L ? L + at : 0;  // 0: comes with a later vector
+    };
+    const auto lanes = build<Vector<int, L>>(from);
+    return load_strided<S, J + 1>(p, shuffled(v, load_as<float, L>(p + kStart), lanes));
+  }
+}
 template <int S, class V, class T>
 VFI_FN V load_strided(const T* p) {
-  constexpr int L = kLanesOf<V>;
-  using Index = Vector<int, L>;
-  V v = load_as<float, L>(p);
-#pragma GCC unroll 4
-  for (int j = 1; j < S; ++j) {
-    const int start = j < S - 1 ? j * L : j * (L - 1);
-    const auto from = [=](int i) { return S * i < start ? (j == 1 ? S * i : i) : L + S * i - start; };
-    v = shuffled(v, load_as<float, L>(p + start), build<Index>([&](int i) { return from(i) % (2 * L); }));
-  }
-  return v;
+  return load_strided<S>(p, V(load_as<float, kLanesOf<V>>(p)));
 }
 
 // A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN

@@ -49,12 +49,17 @@ inline Layout layout_of(i64 pixel, i64 channel, int channels) {
 // Of all images together.
 template <class T, int K>
 Layout layout_of(const Source<T> (&in)[K], int channels) {
-  const auto is = [](Layout layout) { return layout == Layout::kPlanar || layout == Layout::kRgb; };
   Layout all = layout_of(in[0].pixel, in[0].channel, channels);
   for (const Source<T>& source : in) {
-    const Layout one = layout_of(source.pixel, source.channel, channels);
     if (!source.data) return Layout::kOther;
-    if (one != all) all = is(one) && is(all) ? Layout::kMixed : Layout::kOther;
+    const Layout one = layout_of(source.pixel, source.channel, channels);
+    const auto both = [&](Layout a, Layout b) { return (one == a && all == b) || (one == b && all == a); };
+    if (both(Layout::kRgb, Layout::kPixels))
+      all = Layout::kPixels;
+    else if (both(Layout::kRgb, Layout::kPlanar))
+      all = Layout::kMixed;
+    else if (one != all)
+      all = Layout::kOther;
   }
   return all;
 }
