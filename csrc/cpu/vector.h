@@ -1,5 +1,4 @@
-// Vectors of one instruction set. A file of the hot loops is compiled once for each (versions.h); what
-// differs between them is here and nowhere else.
+// Vectors of one instruction set (versions.h): what differs between these is here and nowhere else.
 #pragma once
 #include "versions.h"
 
@@ -55,8 +54,7 @@ VFI_FN V all(A v) {
   return build<V>([v](int) { return v; });
 }
 
-// Transposes the squares of 4 by 4 floats that four vectors are made of, within 16 bytes, which is what one
-// shuffle can do.
+// Transposes the squares of 4 by 4 floats that four vectors are made of: within 16 bytes one shuffle can.
 template <class V>
 VFI_FN void transpose_squares(V* rows) {
   constexpr int L = kLanesOf<V>;
@@ -257,8 +255,7 @@ VFI_FN Vector<float, 4> first_four(V v) {
   return build<Vector<float, 4>>([&](int i) { return v[i]; });
 }
 
-// Numbers S apart, S <= the lanes, from S vectors that reach from the first to the last of them. Those of the
-// vectors before the J-th are in v.
+// Numbers S apart, from S vectors that reach from the first to the last. Those of the first J are in v.
 template <int S, int J = 1, class V, class T>
 VFI_FN V load_strided(const T* p, V v) {
   if constexpr (J == S) {
