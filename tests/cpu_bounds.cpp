@@ -34,7 +34,7 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
   const auto grad = numbers<T>(i64(c) * h * w, -1, 1);
   std::vector<float> grad_frame(i64(c) * h * w);
   std::vector<Reach> reaches(2 * h);
-  const int bands = bands_of(h, w);
+  const int rows = band_rows(h, w, 1, 1), bands = bands_of(h, rows);
   std::vector<F> slopes(i64(5) * h * w);
   double sum = 0;
   const auto add = [&] {
@@ -61,7 +61,7 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
   VFI_VERSION::pair_forward<WarpBlend<T, F>>(blend, 0, h);
   if constexpr (!std::is_same_v<T, u8>) {
     VFI_VERSION::pair_reaches<WarpBlend<T, F>>(blend, reaches.data(), 0, h);
-    VFI_VERSION::pair_backward_frames<WarpBlend<T, F>>(blend, reaches.data(), 0, 2 * bands);
+    VFI_VERSION::pair_backward_frames<WarpBlend<T, F>>(blend, reaches.data(), rows, 0, 2 * bands);
   }
   add();
   VoxelFlowParams<T, F> voxels = {};
@@ -85,7 +85,7 @@ double check(int kind, bool interleaved, int c, int h, int w, int padding) {
     warp.padding = padding;
     VFI_VERSION::backwarp_forward(warp, 0, h);
     VFI_VERSION::backwarp_reaches(warp, reaches.data(), 0, h);
-    VFI_VERSION::backwarp_backward_image(warp, 0, reaches.data(), 0, bands);
+    VFI_VERSION::backwarp_backward_image(warp, 0, reaches.data(), rows, 0, bands);
     add();
     blend.grad_flow0 = view(slopes.data(), interleaved, 2, h, w);
     blend.grad_flow1 = view(slopes.data() + i64(2) * h * w, interleaved, 2, h, w);

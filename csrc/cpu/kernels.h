@@ -31,9 +31,15 @@ void backwarp_backward_flow_block(const BackwarpParams<F, A>& p, i64 n, int y, i
 struct Reach {
   int first, last;
 };
-// As high as a buffer for a band may get: the fewer bands, the less is looked at twice.
-constexpr VFI_FN int band_rows(int w) { return std::max(1, std::min(64, (1 << 17) / w)); }
-constexpr VFI_FN int bands_of(int h, int w) { return (h - 1) / band_rows(w) + 1; }
+constexpr VFI_FN int bands_of(int h, int rows) { return (h - 1) / rows + 1; }
+// As many rows as a buffer for a band may have: the fewer bands, the less is looked at twice. Fewer where so
+// many planes of h rows would not keep all threads busy.
+constexpr VFI_FN int band_rows(int h, int w, i64 planes, int threads) {
+  constexpr int kMost = 1 << 17, kLeast = 1 << 14;  // pixels
+  int rows = std::max(1, std::min(64, kMost / w));
+  while (rows > 8 && rows / 2 * w >= kLeast && planes * bands_of(h, rows) < 2 * threads) rows /= 2;
+  return rows;
+}
 
 // The instruction sets that hot loops exist for (versions.h), and the one that runs: the best of this
 // processor, or what the environment variable VFI_CPU=base|v3|v4 asks for.
@@ -102,14 +108,14 @@ VFI_KERNEL(VFI_OP, pair_reaches, (const typename Op::Params& p, Reach* reaches, 
 VFI_KERNEL(VFI_TYPES, backwarp_reaches, (const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, i64 end),
            backwarp_reaches(p, reaches, begin, end))
 
-// Units are bands: of both frames (n / repeat * bands_of(h, w) * 2), or of image k (n / repeat * bands_of(h,
-// w)).
+// Units are bands of so many rows: of both frames (n / repeat * bands_of(h, rows) * 2), or of image k (n /
+// repeat * bands_of(h, rows)).
 VFI_KERNEL(VFI_OP, pair_backward_frames,
-           (const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end),
-           pair_backward_frames<Op>(p, reaches, begin, end))
+           (const typename Op::Params& p, const Reach* reaches, int rows, i64 begin, i64 end),
+           pair_backward_frames<Op>(p, reaches, rows, begin, end))
 VFI_KERNEL(VFI_TYPES, backwarp_backward_image,
-           (const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, i64 end),
-           backwarp_backward_image(p, k, reaches, begin, end))
+           (const BackwarpParams<F, A>& p, int k, const Reach* reaches, int rows, i64 begin, i64 end),
+           backwarp_backward_image(p, k, reaches, rows, begin, end))
 
 // Units are rows of tiles, down one tile and then the next (n * tiles_of(w) * h).
 VFI_KERNEL(VFI_TYPES, sepconv_forward, (const SepconvParams<F, A>& p, i64 begin, i64 end),

@@ -88,6 +88,20 @@ template <class A, int R, class F>
 VFI_FN void pack_strip(const View<const F>& taps, int k, const Strip& strip, A* to) {
   constexpr int L = kWidth<A>, S = kStrip<A>;
   const F* from = taps.at(strip.n, 0, strip.y, strip.x);
+  if (taps.c == 1 && taps.x != 1 && k >= L && strip.columns == S) {
+    for (int r = 0; r < R; ++r)
+      for (int b = 0; b < S / L; ++b)
+        for (int begin = 0; begin < k; begin += L) {
+          const int i = std::min(begin, k - L);  // the last taps overlap the ones before
+          Vector<A, L> block[L] = {};
+          if (r < strip.rows)
+            for (int j = 0; j < L; ++j)
+              block[j] = load_as<A, L>(from + r * taps.y + (b * L + j) * taps.x + i);
+          transpose(block);
+          for (int j = 0; j < L; ++j) save(to + ((b * k + i + j) * R + r) * L, block[j]);
+        }
+    return;
+  }
   const bool whole = strip.columns == S && taps.x == 1;
   for (int i = 0; i < k; ++i, from += taps.c, to += R * L) {
     if (whole) {

@@ -1,5 +1,4 @@
-// Vectors of one instruction set. A file of the hot loops is compiled once for each (versions.h); what
-// differs between them is here and nowhere else.
+// Vectors of one instruction set (versions.h): what differs between these is here and nowhere else.
 #pragma once
 #include "versions.h"
 
@@ -55,25 +54,30 @@ VFI_FN V all(A v) {
   return build<V>([v](int) { return v; });
 }
 
-// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them; in the
-// end squares of 4 by 4 floats within 16 bytes, which is what one shuffle can do.
+// Transposes the squares of 4 by 4 floats that four vectors are made of: within 16 bytes one shuffle can.
+template <class V>
+VFI_FN void transpose_squares(V* rows) {
+  constexpr int L = kLanesOf<V>;
+  using Index = Vector<int, L>;
+  const Index lower = build<Index>([](int i) { return i / 4 * 4 + i % 4 / 2 + i % 2 * L; });
+  const Index upper = lower + 2;
+  const V a = shuffled(rows[0], rows[2], lower), b = shuffled(rows[0], rows[2], upper);
+  const V c = shuffled(rows[1], rows[3], lower), d = shuffled(rows[1], rows[3], upper);
+  rows[0] = shuffled(a, c, lower);
+  rows[1] = shuffled(a, c, upper);
+  rows[2] = shuffled(b, d, lower);
+  rows[3] = shuffled(b, d, upper);
+}
+
+// Transposes as many vectors as one has lanes: blocks of D lanes change places, then halves of them.
 template <class V, int D = kLanesOf<V> / 2>
 VFI_FN void transpose(V* rows) {
   constexpr int L = kLanesOf<V>;
   constexpr bool kFloats = sizeof(rows[0][0]) == 4;
   using Index = Vector<std::conditional_t<kFloats, int, i64>, L>;
   if constexpr (kFloats && D == 2) {
-    const Index lower = build<Index>([](int i) { return i / 4 * 4 + i % 4 / 2 + i % 2 * L; });
-    const Index upper = lower + 2;
 #pragma GCC unroll 4
-    for (int r = 0; r < L; r += 4) {
-      const V a = shuffled(rows[r], rows[r + 2], lower), b = shuffled(rows[r], rows[r + 2], upper);
-      const V c = shuffled(rows[r + 1], rows[r + 3], lower), d = shuffled(rows[r + 1], rows[r + 3], upper);
-      rows[r] = shuffled(a, c, lower);
-      rows[r + 1] = shuffled(a, c, upper);
-      rows[r + 2] = shuffled(b, d, lower);
-      rows[r + 3] = shuffled(b, d, upper);
-    }
+    for (int r = 0; r < L; r += 4) transpose_squares(rows + r);
   } else {
     const Index low = build<Index>([](int i) { return i & D ? L + i - D : i; });
     const Index high = build<Index>([](int i) { return i & D ? L + i : i + D; });
@@ -235,6 +239,42 @@ VFI_FN Vector<float> load_quads(const At& at) {
 #endif
 }
 
+// Four numbers, over and over; and the first four of a vector.
+template <class V>
+VFI_FN V load_repeated(const float* p) {
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (sizeof(V) == 32) return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+#endif
+  return build<V>([p](int i) { return p[i % 4]; });
+}
+template <class V>
+VFI_FN Vector<float, 4> first_four(V v) {
+#if VFI_VECTOR_BYTES >= 32
+  if constexpr (sizeof(V) == 32) return _mm256_castps256_ps128(v);
+#endif
+  return build<Vector<float, 4>>([&](int i) { return v[i]; });
+}
+
+// Numbers S apart, from S vectors that reach from the first to the last. Those of the first J are in v.
+template <int S, int J = 1, class V, class T>
+VFI_FN V load_strided(const T* p, V v) {
+  if constexpr (J == S) {
+    return v;
+  } else {
+    constexpr int L = kLanesOf<V>, kStart = J < S - 1 ? J * L : J * (L - 1);
+    const auto from = [](int i) {
+      const int at = S * i - kStart;
+      return at < 0 ? (J == 1 ? S * i : i) : at < L ? L + at : 0;  // 0: comes with a later vector
+    };
+    const auto lanes = build<Vector<int, L>>(from);
+    return load_strided<S, J + 1>(p, shuffled(v, load_as<float, L>(p + kStart), lanes));
+  }
+}
+template <int S, class V, class T>
+VFI_FN V load_strided(const T* p) {
+  return load_strided<S>(p, V(load_as<float, kLanesOf<V>>(p)));
+}
+
 // A vector of sums stored side by side: rounded to the stored type as store() does, but for which NaN a NaN
 // becomes.
 template <class T, class V>
@@ -317,6 +357,8 @@ struct Lanes<VFI_VERSION::Vector<float>> {
   static VFI_FN V read(const T* p, i64 stride) {
     if (stride == 1) return VFI_VERSION::load_as<float>(p);
     if (stride == 0) return VFI_VERSION::all<V>(number<float>(*p));
+    if (stride == 2) return VFI_VERSION::load_strided<2, V>(p);
+    if (stride == 3) return VFI_VERSION::load_strided<3, V>(p);
     if constexpr (sizeof(T) == 2)  // converted together
       return VFI_VERSION::value_of<T, V>(
           VFI_VERSION::build<VFI_VERSION::Vector<u32>>([=](int i) { return u32(p[i * stride].bits); }));

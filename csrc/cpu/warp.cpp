@@ -1,54 +1,52 @@
 // Forward passes of warp_blend, voxel_flow and backwarp, once for each instruction set.
 #include "kernels.h"
 #include "warp_pixels.h"
-#include "warp_rgb.h"
+#include "warp_tight.h"
 
 namespace vfi::VFI_VERSION {
 
 namespace {
 
+// Whether images and output have two to four channels side by side and nothing between pixels.
 template <int K>
-bool is_planar(const Row<K>& row) {
-  bool planar = row.pixel == 1;
-  for (const Source<void>& in : row.in) planar &= in.pixel == 1;
-  return planar;
+bool is_tight(const Row<K>& row) {
+  const int c = row.channels;
+  bool tight = row.layout == Layout::kRgb || (row.layout == Layout::kPixels && c <= 4);
+  tight &= row.pixel == c && row.channel == 1;
+  for (const Source<void>& in : row.in) tight &= in.pixel == c;
+  return tight;
 }
 
+// Whether rows are taken vector by vector instead of in spans.
 template <int K>
-bool is_rgb(const Row<K>& row) {
-  bool rgb = row.channels == kColours && row.pixel == kColours && row.channel == 1;
-  for (const Source<void>& in : row.in) rgb &= in.pixel == kColours && in.channel == 1;
-  return rgb;
+bool is_narrow(const Row<K>& row) {
+  if (row.layout == Layout::kPlanar) return row.pixel == 1 && row.channels <= kColours;
+  return row.layout == Layout::kRgb || row.layout == Layout::kMixed || is_tight(row);
 }
 
-// What writes the spans of such rows; null where only the general loops can.
+// What writes the spans of other rows; null where only the general loops can.
 template <class T, int K>
 Sampler<K> sampler_of(const Row<K>& row) {
-  bool interleaved = row.channel == 1 && row.channels > 1;
-  for (const Source<void>& in : row.in) {
-    if (!in.data) return nullptr;
-    interleaved &= in.channel == 1;
-  }
-  if (is_planar(row)) return sample_planar<T, K>;
-  if (!interleaved) return nullptr;
+  if (row.layout == Layout::kPlanar && row.pixel == 1) return sample_planar<T, K>;
+  if (row.layout != Layout::kPixels) return nullptr;
   if (row.channels >= kPixels) return sample_pixels<kPixels, T, K>;
   if constexpr (kPixels > 8)
     if (row.channels >= 8) return sample_pixels<8, T, K>;
   return row.channels >= 4 ? sample_pixels<4, T, K> : sample_pixels<2, T, K>;
 }
 
-// Whether rows are taken vector by vector instead of in spans.
-template <int K>
-bool is_narrow(const Row<K>& row) {
-  return is_rgb(row) || (is_planar(row) && row.channels <= kColours);
-}
-
 template <class T, int K, class At, class Exact>
 VFI_FN int narrow_row(const Row<K>& row, int begin, int end, int w, const At& lane_at, const Exact& exact) {
   const Sources<T, K> sources(row);
-  T* out = static_cast<T*>(row.out);
-  if (is_rgb(row)) return rgb_row(sources.in, begin, end, w, out, lane_at, exact);
-  return planar_row(sources.in, row.channels, begin, end, w, out, row.channel, lane_at, exact);
+  const Target<T> out = {static_cast<T*>(row.out), row.channel, row.pixel};
+  if (row.layout == Layout::kPlanar)
+    return planar_row<Layout::kPlanar>(sources.in, row.channels, begin, end, w, out, lane_at, exact);
+  if (is_tight(row)) {
+    if (row.channels == 2) return tight_row<2>(sources.in, begin, end, w, out.data, lane_at, exact);
+    if (row.channels == 3) return tight_row<3>(sources.in, begin, end, w, out.data, lane_at, exact);
+    return tight_row<4>(sources.in, begin, end, w, out.data, lane_at, exact);
+  }
+  return planar_row<Layout::kMixed>(sources.in, kColours, begin, end, w, out, lane_at, exact);
 }
 
 // How many of the kPixels pixels from column x on are not written by the row's last vector, which overlaps
@@ -76,10 +74,11 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
     const auto source = [&](const auto& frame) {
       return source_of(typed<const void>(frame), q.h, q.w, q.padding);
     };
-    Row<2> row = {{source(q.frame0), source(q.frame1)}, nullptr, q.out.c, q.out.x, q.c};
+    const Source<void> sources[2] = {source(q.frame0), source(q.frame1)};
+    Row<2> row = {{sources[0], sources[1]}, nullptr, q.out.c, q.out.x, q.c, layout_of(sources, q.c)};
     const bool narrow = is_narrow(row);
     const Sampler<2> sample = sampler_of<T>(row);
-    if (sample) {
+    if (narrow || sample) {
       for_each_strip(begin, end, q.h, q.w, 2 * q.c * sizeof(T), [&](i64 n, int y, int first, int last) {
         row.in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
         row.in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
@@ -170,21 +169,23 @@ void backwarp_forward(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
   } else {
     const BackwarpParams<F, A> mine = p;
     ImageGroup groups[kMaxImages];
-    // Beside an image in spans, a narrow one is quicker with it than for itself.
+    // Beside an image in spans, a few planes are quicker with it than for themselves.
     bool wide = false;
     for (int k = 0; k < mine.count; ++k) wide |= mine.images[k].channels > kColours;
     for (int k = 0; k < mine.count; ++k) {
       const BackwarpImage<A>& image = mine.images[k];
-      const Source<void> source = source_of(image.image, mine.h, mine.w, mine.padding);
-      const Row<1> row = {{source}, nullptr, image.out.c, image.out.x, image.channels};
+      const Source<void> source[1] = {source_of(image.image, mine.h, mine.w, mine.padding)};
+      const Row<1> row = {{source[0]}, nullptr,        image.out.c,
+                          image.out.x, image.channels, layout_of(source, image.channels)};
       with_image_type<A>(image.dtype, [&](auto type) {
         using T = decltype(type);
         const Sampler<1> sampler = sampler_of<T>(row);
+        if (is_narrow(row) && !(wide && row.layout == Layout::kPlanar))
+          return backwarp_narrow<T>(mine, row, k, begin, end);
         if (!sampler) return general(k);
-        if (is_rgb(row) || (is_narrow(row) && !wide)) return backwarp_narrow<T>(mine, row, k, begin, end);
         ImageGroup* group = groups;
         while (group->count &&
-               (group->rows[0].in[0].row != source.row || group->rows[0].in[0].pixel != source.pixel))
+               (group->rows[0].in[0].row != source[0].row || group->rows[0].in[0].pixel != source[0].pixel))
           ++group;
         group->template add<T>(k, row, sampler);
       });

@@ -95,13 +95,13 @@ void find_reach(const typename Op::Params& p, i64 row, Reach* reaches) {
 }
 
 template <class Op, int f>
-void scatter_frame(const typename Op::Params& p, const Reach* reaches, i64 unit,
+void scatter_frame(const typename Op::Params& p, const Reach* reaches, int rows, i64 unit,
                    Buffer<typename Op::A>& sums) {
   const auto& q = p.pair;
   const auto& target = f ? q.grad_frame1 : q.grad_frame0;
   if (!target.data) return;
-  const Scatter<typename Op::Image> s = {target, q.grad_out, reaches + f * i64(q.n) * q.h, q.c, q.h,
-                                         q.w,    q.repeat};
+  const Scatter<typename Op::Image> s = {target,   q.grad_out, reaches + f * i64(q.n) * q.h, q.c, q.h, q.w,
+                                         q.repeat, rows};
   const auto lane_at = lanes_of<Op, f>(p);
   scatter(s, unit, unit + 1, sums,
           LocatorAt<typename Op::A, decltype(lane_at)>(q.h, q.w, q.padding, lane_at));
@@ -116,13 +116,13 @@ void pair_reaches(const typename Op::Params& p, Reach* reaches, i64 begin, i64 e
 }
 
 template <class Op>
-void pair_backward_frames(const typename Op::Params& p, const Reach* reaches, i64 begin, i64 end) {
+void pair_backward_frames(const typename Op::Params& p, const Reach* reaches, int rows, i64 begin, i64 end) {
   Buffer<typename Op::A> sums;
   for (i64 unit = begin; unit < end; ++unit)
     if (unit % 2)
-      scatter_frame<Op, 1>(p, reaches, unit / 2, sums);
+      scatter_frame<Op, 1>(p, reaches, rows, unit / 2, sums);
     else
-      scatter_frame<Op, 0>(p, reaches, unit / 2, sums);
+      scatter_frame<Op, 0>(p, reaches, rows, unit / 2, sums);
 }
 
 template <class F, class A>
@@ -132,32 +132,35 @@ void backwarp_reaches(const BackwarpParams<F, A>& p, Reach* reaches, i64 begin, 
 }
 
 template <class F, class A>
-void backwarp_backward_image(const BackwarpParams<F, A>& p, int k, const Reach* reaches, i64 begin, i64 end) {
+void backwarp_backward_image(const BackwarpParams<F, A>& p, int k, const Reach* reaches, int rows, i64 begin,
+                             i64 end) {
   const BackwarpImage<A>& image = p.images[k];
   const auto lane_at = lanes_of(p);
   const LocatorAt<A, decltype(lane_at)> locator(p.h, p.w, p.padding, lane_at);
   Buffer<A> sums;
   with_image_type<A>(image.dtype, [&](auto type) {
     using T = decltype(type);
-    const Scatter<T> s = {image.grad_image, typed<const T>(image.grad_out), reaches, image.channels, p.h, p.w,
-                          p.repeat};
+    const Scatter<T> s = {
+        image.grad_image, typed<const T>(image.grad_out), reaches, image.channels, p.h, p.w, p.repeat, rows};
     scatter(s, begin, end, sums, locator);
   });
 }
 
-#define VFI_WARP_BLEND(T, F)                                                                   \
-  template void pair_reaches<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, Reach*, i64, i64); \
-  template void pair_backward_frames<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, const Reach*, i64, i64);
+#define VFI_WARP_BLEND(T, F)                                                                                \
+  template void pair_reaches<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, Reach*, i64, i64);              \
+  template void pair_backward_frames<WarpBlend<T, F>>(const WarpBlendParams<T, F>&, const Reach*, int, i64, \
+                                                      i64);
 VFI_FOR_EACH_FLOAT_PAIR(VFI_WARP_BLEND)
 
-#define VFI_VOXEL_FLOW(T, F)                                                                   \
-  template void pair_reaches<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, Reach*, i64, i64); \
-  template void pair_backward_frames<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, const Reach*, i64, i64);
+#define VFI_VOXEL_FLOW(T, F)                                                                                \
+  template void pair_reaches<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, Reach*, i64, i64);              \
+  template void pair_backward_frames<VoxelFlow<T, F>>(const VoxelFlowParams<T, F>&, const Reach*, int, i64, \
+                                                      i64);
 VFI_FOR_EACH_FLOAT_PAIR(VFI_VOXEL_FLOW)
 
 #define VFI_BACKWARP(F, A)                                                             \
   template void backwarp_reaches<F, A>(const BackwarpParams<F, A>&, Reach*, i64, i64); \
-  template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, const Reach*, i64, i64);
+  template void backwarp_backward_image<F, A>(const BackwarpParams<F, A>&, int, const Reach*, int, i64, i64);
 VFI_FOR_EACH_BACKWARP(VFI_BACKWARP)
 
 }  // namespace vfi::VFI_VERSION

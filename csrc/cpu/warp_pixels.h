@@ -39,7 +39,13 @@ u32 sample_pixels(const Row<K>& whole, const Span<K>& span) {
             if constexpr (!std::is_same_v<T, u8>) signs |= same_bits<I>(value);
           }
         doubt |= doubtful(sum, signs);
-        save_as(out + c, sum);
+        if (row.channel == 1) {
+          save_as(out + c, sum);
+        } else {
+          T numbers[N];
+          save_as(numbers, sum);
+          for (int j = 0; j < N; ++j) out[(c + j) * row.channel] = numbers[j];
+        }
       }
     }
     again |= u32(sign_bits(doubt) != 0) << v;

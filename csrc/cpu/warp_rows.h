@@ -58,28 +58,45 @@ VFI_FN void for_each_strip(i64 first, i64 last, int h, int w, i64 bytes, const B
   }
 }
 
-// C channels of kPixels pixels. Returns the doubtful lanes.
-template <int C, int K, class T, class OffsetsOf>
+// Where channels of pixels are written.
+template <class T>
+struct Target {
+  T* data;
+  i64 channel, pixel;  // strides
+};
+
+// C channels of kPixels pixels, of planes or of a mixture of planes and RGB; `out` is in planes where they
+// are. Returns the doubtful lanes.
+template <Layout layout, int C, int K, class T, class OffsetsOf>
 VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], const OffsetsOf& offsets_of,
-                          i64 c, bool ahead, T* out, i64 out_channel) {
+                          i64 c, bool ahead, const Target<T>& out) {
   Reals sums[C] = {};
   Ints signs[C] = {}, doubt = {};
 #pragma GCC unroll 2
   for (int k = 0; k < K; ++k) {
+    const auto add = [&](int i, int j, Reals tap) __attribute__((always_inline)) {
+      sums[i] = fma(spots[k].weight[j], tap, sums[i]);
+      if constexpr (!std::is_same_v<T, u8>) signs[i] |= same_bits<Ints>(tap);
+    };
+    if constexpr (layout == Layout::kMixed)
+      if (in[k].pixel != 1) {
+        fetch_ahead<kColours>(in[k], spots[k]);
+        each_colour_tap(in[k], offsets_of(k), add);
+        continue;
+      }
     const T* plane = in[k].data + c * in[k].channel;
     if (ahead)
       for (int i = 0; i < C; ++i)
         __builtin_prefetch(plane + i * in[k].channel + spots[k].base[0] + i64(kRowsAhead) * in[k].row);
-    each_tap<C>(
-        plane, in[k], spots[k], [&]() __attribute__((always_inline)) { return offsets_of(k); },
-        [&](int i, int j, Reals tap) __attribute__((always_inline)) {
-          sums[i] = fma(spots[k].weight[j], tap, sums[i]);
-          if constexpr (!std::is_same_v<T, u8>) signs[i] |= same_bits<Ints>(tap);
-        });
+    each_tap<C>(plane, in[k], spots[k], [&]() __attribute__((always_inline)) { return offsets_of(k); }, add);
   }
   for (int i = 0; i < C; ++i) {
     doubt |= doubtful(sums[i], signs[i]);
-    save_as(out + (c + i) * out_channel, sums[i]);
+    T* to = out.data + (c + i) * out.channel;
+    if constexpr (layout == Layout::kMixed)
+      Lanes<Reals>::write(to, out.pixel, sums[i]);
+    else
+      save_as(to, sums[i]);
   }
   return doubt;
 }
@@ -87,9 +104,9 @@ VFI_FN Ints planar_pixels(const Source<T> (&in)[K], const Samples (&spots)[K], c
 // Columns begin .. end - 1 of a row of w, of few planes with pixels side by side. Located vector by vector:
 // so the weights stay in registers. lane_at(x) says where kPixels pixels from x on read; exact(x) computes
 // them by the rules. Returns how many vectors are tall.
-template <int K, class T, class At, class Exact>
-VFI_FN int planar_row(const Source<T> (&in)[K], int channels, int begin, int end, int w, T* out,
-                      i64 out_channel, const At& lane_at, const Exact& exact) {
+template <Layout layout, int K, class T, class At, class Exact>
+VFI_FN int planar_row(const Source<T> (&in)[K], int channels, int begin, int end, int w, const Target<T>& out,
+                      const At& lane_at, const Exact& exact) {
   constexpr int kLine = 64 / sizeof(T);
   int tall = 0;
   for (; begin < end; begin += kPixels) {
@@ -101,12 +118,12 @@ VFI_FN int planar_row(const Source<T> (&in)[K], int channels, int begin, int end
     tall += is_tall(spots[0], in[0]);
     const auto offsets_of = [&](int k) __attribute__((always_inline)) { return offsets[k].one_by_one(); };
     const bool ahead = x % kLine < kPixels;
+    const Target<T> to = {out.data + x * out.pixel, out.channel, out.pixel};
     Ints doubt = {};
     int c = 0;
-    for (; c + 3 <= channels; c += 3)
-      doubt |= planar_pixels<3>(in, spots, offsets_of, c, ahead, out + x, out_channel);
-    for (; c < channels; ++c)
-      doubt |= planar_pixels<1>(in, spots, offsets_of, c, ahead, out + x, out_channel);
+    for (; c + 3 <= channels; c += 3) doubt |= planar_pixels<layout, 3>(in, spots, offsets_of, c, ahead, to);
+    if constexpr (layout == Layout::kPlanar)
+      for (; c < channels; ++c) doubt |= planar_pixels<layout, 1>(in, spots, offsets_of, c, ahead, to);
     if (__builtin_expect(sign_bits(doubt) != 0, 0)) exact(x);
   }
   return tall;

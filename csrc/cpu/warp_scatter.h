@@ -22,6 +22,7 @@ struct Scatter {
   View<const T> grad;     // [n, channels, h, w]
   const Reach* reaches;   // [n, h], of the rows of grad
   int channels, h, w, repeat;
+  int rows;  // of a band
 };
 
 // The rows [first, first + rows) of an image, and one more on each side for taps that fall outside.
@@ -156,12 +157,12 @@ void scatter_channels(const Scatter<T>& s, i64 frame, const Band& band, int c, s
                  s.target.x, channels, s.w);
 }
 
-// The bands [begin, end) of n / repeat * bands_of(h, w).
+// The bands [begin, end) of n / repeat * bands_of(h, rows).
 template <class T>
 void scatter(const Scatter<T>& s, i64 begin, i64 end, Buffer<sum_t<T>>& sums,
              const Locator<sum_t<T>>& locator) {
   using A = sum_t<T>;
-  const int bands = bands_of(s.h, s.w), rows = band_rows(s.w);
+  const int bands = bands_of(s.h, s.rows), rows = s.rows;
   const int together = s.channels <= kFew<A> ? kFew<A> : kMany<A>;
   sums.resize((i64(rows + 2) * s.w + 1) * together);
   for (i64 unit = begin; unit < end; ++unit) {

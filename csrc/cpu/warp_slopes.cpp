@@ -11,7 +11,7 @@ __attribute__((noinline)) void pair_backward_wide_inputs(const typename Op::Para
   using T = typename Op::Image;
   const auto& q = p.pair;
   Source<T> in[2] = {source_of(q.frame0, q.h, q.w, q.padding), source_of(q.frame1, q.h, q.w, q.padding)};
-  const Layout layout = layout_of(in[0], q.c);
+  const Layout layout = layout_of(in, q.c);
   for (i64 row = begin; row < end; ++row) {
     const i64 n = row / q.h, frame = n / q.repeat;
     const int y = int(row % q.h);
@@ -44,8 +44,8 @@ void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
     const auto& q = mine.pair;
     const Source<T> sources[2] = {source_of(q.frame0, q.h, q.w, q.padding),
                                   source_of(q.frame1, q.h, q.w, q.padding)};
-    const Layout layout = layout_of(sources[0], q.c);
-    if (layout != Layout::kOther && layout == layout_of(sources[1], q.c)) {
+    const Layout layout = layout_of(sources, q.c);
+    if (layout != Layout::kOther) {
       if (is_wide(layout, q.c)) return pair_backward_wide_inputs<Op>(p, begin, end);
       for (i64 row = begin; row < end; ++row) {
         const i64 n = row / q.h, frame = n / q.repeat;
@@ -62,9 +62,10 @@ void pair_backward_inputs(const typename Op::Params& p, i64 begin, i64 end) {
             return read<Reals>(q.grad_out, n, c, y, x);
           };
           Slope<Reals> sums[2];
-          const Ints doubt = layout == Layout::kPlanar
-                                 ? slopes_at<Layout::kPlanar>(in, places, q.c, x, grad_at, sums)
-                                 : slopes_at<Layout::kRgb>(in, places, q.c, x, grad_at, sums);
+          const Ints doubt =
+              layout == Layout::kPlanar ? slopes_at<Layout::kPlanar>(in, places, q.c, x, grad_at, sums)
+              : layout == Layout::kRgb  ? slopes_at<Layout::kRgb>(in, places, kColours, x, grad_at, sums)
+                                        : slopes_at<Layout::kMixed>(in, places, kColours, x, grad_at, sums);
           Op::finish(mine, n, y, x, lane, sums);
           if (__builtin_expect(sign_bits(doubt) != 0, 0)) exact(n, y, x, kPixels);
         }
@@ -87,8 +88,9 @@ void backwarp_backward_flow(const BackwarpParams<F, A>& p, i64 begin, i64 end) {
     bool all = true, wide = count > 1;
     for (int k = 0; k < count; ++k) {
       const int channels = mine.images[k].channels;
-      sources[k] = source_of(mine.images[k].image, h, w, padding);
-      layouts[k] = layout_of(sources[k], channels);
+      const Source<void> source[1] = {source_of(mine.images[k].image, h, w, padding)};
+      sources[k] = source[0];
+      layouts[k] = layout_of(source, channels);
       all &= layouts[k] != Layout::kOther;
       wide |= is_wide(layouts[k], channels);
     }

@@ -14,58 +14,6 @@ VFI_FN Place place_at(Reals x, Reals y, int h, int w, int padding) {
   return {axis_at(x, w, padding), axis_at(y, h, padding)};
 }
 
-// Of each four lanes: numbers first and first + 1 of a and of b, alternating or a's before b's.
-VFI_FN Reals alternating(Reals a, Reals b, int first) {
-  const auto from = [first](int i) { return i / 4 * 4 + first + i % 4 / 2 + (i % 2 ? kPixels : 0); };
-  return shuffled(a, b, build<Ints>(from));
-}
-VFI_FN Reals joined(Reals a, Reals b, int first) {
-  const auto from = [first](int i) { return i / 4 * 4 + first + i % 2 + (i % 4 < 2 ? 0 : kPixels); };
-  return shuffled(a, b, build<Ints>(from));
-}
-
-// Four numbers from each of from(0), from(1), ... and turned: number c of all lanes in values[c].
-template <class From>
-VFI_FN void load_fours(const From& from, Reals (&values)[4]) {
-  // Register j has places j, j + 4, ...: turning four lanes of four registers each puts them in order.
-  Reals q[4];
-  for (int j = 0; j < 4; ++j)
-    q[j] = load_quads([&](int i) __attribute__((always_inline)) { return from(4 * i + j); });
-  for (int c = 0; c < 4; c += 2) {
-    const Reals low = alternating(q[0], q[1], c), high = alternating(q[2], q[3], c);
-    values[c] = joined(low, high, 0);
-    values[c + 1] = joined(low, high, 2);
-  }
-}
-
-// Two neighbouring pixels of three channels, for every lane: whole pixels are loaded and turned.
-template <class T>
-VFI_FN void load_colours(const T* row, const int* base, Reals* left, Reals* right) {
-  Reals first[4], last[4];
-  load_fours([&](int i) __attribute__((always_inline)) { return row + base[i]; }, first);
-  // The last four of the six values; four from the fourth on would end past the last pixel of the image.
-  load_fours([&](int i) __attribute__((always_inline)) { return row + base[i] + 2; }, last);
-  for (int c = 0; c < kColours; ++c) left[c] = first[c];
-  right[0] = first[3];
-  right[1] = last[2];
-  right[2] = last[3];
-}
-
-// As each_tap, of three channels side by side.
-template <class T, class Use>
-VFI_FN void each_colour_tap(const Source<T>& in, const int* base, const Use& use) {
-#pragma GCC unroll 2
-  for (int r = 0; r < 2; ++r) {
-    Reals left[kColours], right[kColours];
-    load_colours(in.data + r * in.row, base, left, right);
-#pragma GCC unroll 3
-    for (int c = 0; c < kColours; ++c) {
-      use(c, 2 * r, left[c]);
-      use(c, 2 * r + 1, right[c]);
-    }
-  }
-}
-
 // Adds the products of channels c .. c + C - 1. Images without data have none.
 template <Layout layout, int C, int K, class T, class Grad>
 VFI_FN void add_products(const Source<T> (&in)[K], const Spots (&spots)[K], Offsets (&offsets)[K], int c,
@@ -77,16 +25,18 @@ VFI_FN void add_products(const Source<T> (&in)[K], const Spots (&spots)[K], Offs
     if (!in[k].data) continue;
     const auto add = [&](int i, int j, Reals tap)
                          __attribute__((always_inline)) { dots[k][j] = fma(grad[i], tap, dots[k][j]); };
-    const T* below = in[k].data + spots[k].base[0] + i64(kRowsAhead) * in[k].row;
-    if constexpr (layout == Layout::kRgb) {
-      for (int i = 0; i < kColours * kPixels; i += 64 / sizeof(T)) __builtin_prefetch(below + i);
-      each_colour_tap(in[k], offsets[k].one_by_one(), add);
-    } else {
-      if (ahead)
-        for (int i = 0; i < C; ++i) __builtin_prefetch(below + (c + i) * in[k].channel);
-      const auto base = [&]() __attribute__((always_inline)) { return offsets[k].one_by_one(); };
-      each_tap<C>(in[k].data + c * in[k].channel, in[k], spots[k], base, add);
-    }
+    if constexpr (layout != Layout::kPlanar)
+      if (layout == Layout::kRgb || in[k].pixel != 1) {
+        fetch_ahead<kColours>(in[k], spots[k]);
+        each_colour_tap(in[k], offsets[k].one_by_one(), add);
+        continue;
+      }
+    const T* plane = in[k].data + c * in[k].channel;
+    if (ahead)
+      for (int i = 0; i < C; ++i)
+        __builtin_prefetch(plane + i * in[k].channel + spots[k].base[0] + i64(kRowsAhead) * in[k].row);
+    const auto base = [&]() __attribute__((always_inline)) { return offsets[k].one_by_one(); };
+    each_tap<C>(plane, in[k], spots[k], base, add);
   }
 }
 

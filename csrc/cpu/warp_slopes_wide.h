@@ -49,6 +49,7 @@ VFI_FN void add_planes(const Source<T> (&in)[K], int channels, const GradRow<T>&
 // The sums of the lanes of four vectors.
 template <int N>
 VFI_FN Vector<float, 4> totals(const Vector<float, N> (&v)[4]) {
+  if constexpr (N == 2) return build<Vector<float, 4>>([&](int k) { return v[k][0] + v[k][1]; });
   Vector<float, 4> quad[4];
   for (int k = 0; k < 4; ++k) {
     float lanes[N];
@@ -109,7 +110,8 @@ void add_channels(const Source<T> (&in)[K], Layout layout, int channels, const G
   if (layout == Layout::kPixels) {
     if constexpr (kPixels >= 8)
       if (channels >= 8) return add_pixels<8>(in, channels, grad, pieces, count);
-    return add_pixels<4>(in, channels, grad, pieces, count);
+    if (channels >= 4) return add_pixels<4>(in, channels, grad, pieces, count);
+    return add_pixels<2>(in, channels, grad, pieces, count);
   }
   if (layout == Layout::kPlanar) return add_planes(in, channels, grad, pieces, count);
   for (int v = 0; v < count; ++v) {

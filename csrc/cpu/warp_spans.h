@@ -28,6 +28,7 @@ struct Row {
   void* out;
   i64 channel, pixel;  // strides of out
   int channels;
+  Layout layout;  // of the images
 };
 
 // Writes a span of a row. Returns which of its vectors the general loop must compute again, as bits.
@@ -72,8 +73,9 @@ VFI_FN u32 sample_planes(const Sources<T, K>& sources, const Row<K>& row, const 
   for (int v = 0; v < span.count; ++v) {
     const Located<K>& located = span.vectors[v];
     const auto offsets_of = [&](int k) __attribute__((always_inline)) { return located.offsets[k].lane; };
-    const Ints doubt = planar_pixels<C>(sources.in, located.spots, offsets_of, c, located.x % kLine < kPixels,
-                                        static_cast<T*>(row.out) + located.x, row.channel);
+    const Target<T> out = {static_cast<T*>(row.out) + located.x, row.channel, 1};
+    const Ints doubt = planar_pixels<Layout::kPlanar, C>(sources.in, located.spots, offsets_of, c,
+                                                         located.x % kLine < kPixels, out);
     again |= u32(sign_bits(doubt) != 0) << v;
   }
   return again;

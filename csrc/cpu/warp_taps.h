@@ -35,20 +35,33 @@ Source<T> source_of(const View<const T>& image, int h, int w, int padding) {
   return {image.data, image.c, int(image.y), int(image.x), int(extent), h, w, padding};
 }
 
-// Layouts that have loops of their own: pixels side by side in planes, three channels side by side, at least
-// four. kOther takes the general ones.
-enum class Layout { kPlanar, kRgb, kPixels, kOther };
+// Layouts that have loops of their own: pixels side by side in planes; the channels of a pixel side by side,
+// three and nothing between pixels, or any other number; some images of the first kind and some of the
+// second. kOther takes the general ones.
+enum class Layout { kPlanar, kRgb, kPixels, kMixed, kOther };
 
 // Of the strides between pixels and between channels.
 inline Layout layout_of(i64 pixel, i64 channel, int channels) {
   if (pixel == 1) return Layout::kPlanar;
-  if (channel != 1 || channels < kColours) return Layout::kOther;
-  if (channels > kColours) return Layout::kPixels;
-  return pixel == kColours ? Layout::kRgb : Layout::kOther;
+  if (channel != 1 || channels == 1) return Layout::kOther;
+  return channels == kColours && pixel == kColours ? Layout::kRgb : Layout::kPixels;
 }
-template <class T>
-Layout layout_of(const Source<T>& in, int channels) {
-  return layout_of(in.pixel, in.channel, channels);
+// Of all images together.
+template <class T, int K>
+Layout layout_of(const Source<T> (&in)[K], int channels) {
+  Layout all = layout_of(in[0].pixel, in[0].channel, channels);
+  for (const Source<T>& source : in) {
+    if (!source.data) return Layout::kOther;
+    const Layout one = layout_of(source.pixel, source.channel, channels);
+    const auto both = [&](Layout a, Layout b) { return (one == a && all == b) || (one == b && all == a); };
+    if (both(Layout::kRgb, Layout::kPixels))
+      all = Layout::kPixels;
+    else if (both(Layout::kRgb, Layout::kPlanar))
+      all = Layout::kMixed;
+    else if (one != all)
+      all = Layout::kOther;
+  }
+  return all;
 }
 
 // Where the taps of a vector are.
@@ -159,6 +172,50 @@ VFI_FN void each_tap(const T* plane, const Source<T>& in, const Spots& s, const 
       load_pairs(plane, lanes, tap[0], tap[1]);
       load_pairs(plane + row, lanes, tap[2], tap[3]);
     });
+  }
+}
+
+// Four numbers from each of from(0), from(1), ... and turned: number c of all lanes in values[c].
+template <class From>
+VFI_FN void load_fours(const From& from, Reals (&values)[4]) {
+  // Register j has places j, j + 4, ...: turning four lanes of four registers each puts them in order.
+  for (int j = 0; j < 4; ++j)
+    values[j] = load_quads([&](int i) __attribute__((always_inline)) { return from(4 * i + j); });
+  transpose_squares(values);
+}
+
+// The pixels of C channels side by side that a vector reads when it comes to rows further down.
+template <int C, class T>
+VFI_FN void fetch_ahead(const Source<T>& in, const Spots& s) {
+  const T* below = in.data + s.base[0] + i64(kRowsAhead) * in.row;
+  for (int i = 0; i < C * kPixels; i += 64 / sizeof(T)) __builtin_prefetch(below + i);
+}
+
+// Two neighbouring pixels of three channels, for every lane: whole pixels are loaded and turned.
+template <class T>
+VFI_FN void load_colours(const T* row, const int* base, Reals* left, Reals* right) {
+  Reals first[4], last[4];
+  load_fours([&](int i) __attribute__((always_inline)) { return row + base[i]; }, first);
+  // The last four of the six values; four from the fourth on would end past the last pixel of the image.
+  load_fours([&](int i) __attribute__((always_inline)) { return row + base[i] + 2; }, last);
+  for (int c = 0; c < kColours; ++c) left[c] = first[c];
+  right[0] = first[3];
+  right[1] = last[2];
+  right[2] = last[3];
+}
+
+// As each_tap, of three channels side by side.
+template <class T, class Use>
+VFI_FN void each_colour_tap(const Source<T>& in, const int* base, const Use& use) {
+#pragma GCC unroll 2
+  for (int r = 0; r < 2; ++r) {
+    Reals left[kColours], right[kColours];
+    load_colours(in.data + r * in.row, base, left, right);
+#pragma GCC unroll 3
+    for (int c = 0; c < kColours; ++c) {
+      use(c, 2 * r, left[c]);
+      use(c, 2 * r + 1, right[c]);
+    }
   }
 }
 

@@ -145,11 +145,12 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
     std::vector<Reach> reaches(s.n * s.h);
     on_cpu(s.n * s.h, s.w / kReachesAPixel,
            [&](i64 begin, i64 end) { backwarp_reaches(p, reaches.data(), begin, end); });
+    const i64 planes = s.n / p.repeat;
+    const int rows = band_rows(p.h, p.w, planes, torch::stable::get_num_threads());
     for (int k = 0; k < p.count; ++k)
       if (p.images[k].grad_image.data)
-        on_cpu(s.n / p.repeat * bands_of(p.h, p.w),
-               cost_of(band_rows(p.w) * s.w * p.repeat, p.images[k].channels),
-               [&](i64 begin, i64 end) { backwarp_backward_image(p, k, reaches.data(), begin, end); });
+        on_cpu(planes * bands_of(p.h, rows), cost_of(rows * s.w * p.repeat, p.images[k].channels),
+               [&](i64 begin, i64 end) { backwarp_backward_image(p, k, reaches.data(), rows, begin, end); });
   });
   return grads.results();
 }

@@ -62,8 +62,10 @@ void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& f
   std::vector<Reach> reaches(2 * i64(q.n) * q.h);
   on_cpu(i64(q.n) * q.h, q.w / kReachesAPixel,
          [&](i64 begin, i64 end) { pair_reaches<Op>(p, reaches.data(), begin, end); });
-  on_cpu(q.n / q.repeat * i64(bands_of(q.h, q.w)) * 2, cost_of(i64(band_rows(q.w)) * q.w * q.repeat, q.c),
-         [&](i64 begin, i64 end) { pair_backward_frames<Op>(p, reaches.data(), begin, end); });
+  const i64 planes = q.n / q.repeat * 2;
+  const int rows = band_rows(q.h, q.w, planes, torch::stable::get_num_threads());
+  on_cpu(planes * bands_of(q.h, rows), cost_of(i64(rows) * q.w * q.repeat, q.c),
+         [&](i64 begin, i64 end) { pair_backward_frames<Op>(p, reaches.data(), rows, begin, end); });
 }
 
 }  // namespace vfi
