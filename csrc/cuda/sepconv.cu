@@ -29,11 +29,13 @@ const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
                             with_precision(p, [&](auto coarse) {
                               return launch_band<coarse>(sepconv_band_horizontal<T, F, coarse>, p, stream);
                             });
+    const bool image = fits && term.grad_image.data &&
+                       with_precision(p, [&](auto coarse) { return launch_band_image<coarse>(p, stream); });
     if (term.grad_vertical.data && !vertical)
       vfi::sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * term.kv, p.w), kThreads, 0, s>>>(p);
     if (term.grad_horizontal.data && !horizontal)
       vfi::sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * term.kh, p.w), kThreads, 0, s>>>(p);
-    if (term.grad_image.data)
+    if (term.grad_image.data && !image)
       vfi::sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);
   }
   return error_of(cudaGetLastError());

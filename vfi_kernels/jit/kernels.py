@@ -245,12 +245,18 @@ class Kernels:
         if torch.float64 in (image.dtype, taps.dtype) or not all(map(band.suits, terms)):
             return False
         coarse = bool(params.coarse) and image.dtype == taps.dtype == torch.float32
-        grid = band.grid(params)
-        shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
+        if kernel == "image":
+            grid, shared = (
+                band.image_grid(params),
+                band.image_shared_bytes(params, taps.element_size(), coarse),
+            )
+        else:
+            grid = band.grid(params)
+            shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
         if max(grid[1:]) > MAX_GRID_YZ or shared > self._shared_limit(taps.device):
             return False
         types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}, {str(coarse).lower()}"
-        source = f"sepconv_band_{'forward' if kernel == 'forward' else 'backward'}.cuh"
+        source = f"sepconv_band_{kernel if kernel in ('forward', 'image') else 'backward'}.cuh"
         self._run(source, f"sepconv_band_{kernel}<{types}>", grid, params, taps, shared)
         return True
 
@@ -295,7 +301,7 @@ class Kernels:
             for name, result, h, w in passes:
                 if not result.data:
                     continue
-                tensor_cores = name != "image" and result.x == 1 and params.c <= band.CHANNELS
+                tensor_cores = (name == "image" or result.x == 1) and params.c <= band.CHANNELS
                 if not (tensor_cores and self._run_band(name, [term], params, images[0], verticals[0])):
                     grid = _grid(params.n, h, w)
                     self._run_sepconv(f"backward_{name}", grid, params, images, verticals[0])
