@@ -39,10 +39,10 @@ def grad_of(inputs: list, dtype: torch.dtype = FLOAT) -> Tensor:
 
 
 MANY = [size for size in SIZES if size.get("c", 3) <= band.CHANNELS and size.get("h") != 1] + [
-    {"w": 131, "h": 40, "kv": 20, "kh": 24},  # three strips, several windows of rows
-    {"w": 60, "h": 20, "kv": 57, "kh": 57, "padding": "valid"},  # as many taps as there may be
+    {"w": 131, "h": 25, "kv": 20, "kh": 24, "c": 1},  # three strips, several windows of rows
+    {"w": 14, "h": 9, "kv": 57, "kh": 57, "c": 1, "padding": "valid"},  # as many taps as there may be
     {"w": 3, "h": 2, "kv": 56, "kh": 53},  # nearly all taps reach beyond the image
-    {"w": 68, "h": 30, "kv": 17, "kh": 16, "n": 2, "c": 2, "terms": 2},
+    {"w": 68, "h": 9, "kv": 17, "kh": 16, "n": 2, "c": 2, "terms": 2},
 ]
 
 
@@ -102,7 +102,7 @@ def test_coarse():
 
 @pytest.mark.parametrize("blocks", [1, 2, 5])
 def test_where_blocks_begin_changes_nothing(blocks, monkeypatch):
-    inputs = inputs_of(h=83, w=36, kv=17, kh=18)
+    inputs = inputs_of(h=70, w=20, c=1, kv=17, kh=18)
     grad = grad_of(inputs)
     [expected] = image_gradients(BAND, grad, inputs)
     monkeypatch.setattr(band, "IMAGE_BLOCKS", blocks)
@@ -131,20 +131,21 @@ def test_layouts(offset, interleaved, dtypes):
 @pytest.mark.parametrize("value", [INF, -INF, NAN])
 def test_inf_and_nan(where, value, padding):
     """They come out where plain sums have them, and nothing else is lost."""
-    inputs = inputs_of(h=30, w=140, kv=17, kh=18, padding=padding)
+    inputs = inputs_of(h=24, w=100, c=2, kv=17, kh=18, padding=padding)
     grad = grad_of(inputs)
     tensor, channel = {"vertical": (inputs[1][0], 5), "horizontal": (inputs[2][0], 7), "grad": (grad, 1)}[
         where
     ]
-    tensor[0, channel, 12, 66] = tensor[0, channel, 29, 3] = value
+    tensor[0, channel, 12, 66] = tensor[0, channel, 23, 3] = value
     [got], [expected] = image_gradients(BAND, grad, inputs), image_gradients(PLAIN, grad, inputs)
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5, equal_nan=True)
-    assert 0.6 < expected.isfinite().double().mean() < 1
+    assert 0.3 < expected.isfinite().double().mean() < 1
 
 
 @pytest.mark.parametrize("factors", [(1e-30, 1, 1), (1, 1e-30, 1), (1, 1, 1e-30), (1e30, 1, 1), (1, 1e30, 1),
                                      (1, 1, 1e30), (1e-30, 1, 1e30), (1e30, 1, 1e-30), (1e-38, 1, 1e30),
-                                     (1e-30, 1e30, 1), (1e-10, 1e-10, 1e-10), (1e20, 1e10, 1e-30)])  # fmt: skip
+                                     (1e-30, 1e30, 1), (1e-10, 1e-10, 1e-10),
+                                     (1e20, 1e10, 1e-30)])  # fmt: skip
 def test_range(factors):
     """Of vertical taps, horizontal taps and the gradient of the output."""
     inputs = inputs_of(h=2, w=33, kv=17, kh=18)

@@ -1,17 +1,21 @@
-// The gradient of sepconv's image on the tensor cores, for up to kChannels channels. A row y of the output
-// adds to the image, whose rows and columns count the replicated border here,
+// The gradient of sepconv's image on the tensor cores, for up to kChannels channels. With rows and columns
+// that count the replicated border, a row y of the output adds to the image
 //
-//   grad_image[c, y + i, m] += sum_n vertical[i, n] B[c][n, m], B[c][n, m] = grad_out[c, n] horizontal[m - n,
-//   n].
+//   grad_image[c, y + i, m] += sum_n V[i, n] B[c][n, m],
+//   V[i, n] = vertical[i, n], B[c][n, m] = grad_out[c, n] horizontal[m - n, n].
 //
 // A block owns a strip of the image and marches down the rows of the output that reach it. Each warp keeps
-// the sums of its columns in registers, kWindow rows of them: as many as the taps of kBatch rows of the
-// output reach. After these the first kBatch rows of the window are complete, are stored, and the window
-// moves on. Nothing is added in memory, and where blocks begin changes no sum.
+// the sums of its columns in registers, kWindow rows of them: what the taps of kBatch rows of the output
+// reach. After these the first kBatch rows of the window are complete, are stored, and the window moves on.
+// So nothing is added in memory, and where blocks begin changes no result.
 //
-// The left-hand side V[i, n] is split once for all warps, shifted to the rows of the window as it is loaded;
-// B is of the columns of one warp and stays in registers. Border pixels of the image collect all that falls
-// outside: the taps that reach there are added up beforehand, in place of the one that reaches the border.
+// V is scaled and split once for all warps, and lies in shared memory; a row of the output finds it shifted
+// to the rows of the window. B is of the columns of one warp and stays in registers. Pixels at the image's
+// border collect all that falls outside: the taps that reach there are first added to the one that reaches
+// the border.
+//
+// V's scale is that of a pixel, B's that of 8 columns, of all that reaches them. What is out of range or not
+// finite makes all sums there Inf or NaN, and such results are computed again by plain loops.
 #pragma once
 #include "sepconv.cuh"
 #include "sepconv_band.cuh"
@@ -21,12 +25,12 @@ namespace vfi {
 constexpr int kImageGroups = 2;                         // of 8 columns, of a warp
 constexpr int kImageStrip = 8 * kWarps * kImageGroups;  // columns of a block
 constexpr int kWindow = 64;                             // rows whose sums a warp holds
-constexpr int kTiles = kWindow / 16;                    //
-constexpr int kBatch = 8;                               // rows of the output between two stores
-constexpr int kPixels = kImageStrip - 8 + kReach;       // of a row of the output that reach a strip
-constexpr int kPixelPitch = kPixels + 4;                // 4 mod 8: a band is read without bank conflicts
-constexpr int kWindowRows = kBefore + kReach;           // of taps, with the zeros before and behind them
-constexpr int kHighestProduct = 15;                     // the scaled values of B are below 2^15
+constexpr int kTiles = kWindow / 16;
+constexpr int kBatch = 8;                          // rows of the output between two stores
+constexpr int kPixels = kImageStrip - 8 + kReach;  // of a row of the output that reach a strip
+constexpr int kPixelPitch = kPixels + 4;           // 4 mod 8: a band is read without bank conflicts
+constexpr int kWindowRows = kBefore + kReach;      // of taps, with the zeros before and behind them
+constexpr int kHighestProduct = 15;                // the scaled values of B are below 2^15
 
 // Rows of the image that a block owns.
 __device__ __forceinline__ int image_rows(int image_h) {
@@ -55,7 +59,7 @@ struct ImageMemory {
   __device__ __forceinline__ unsigned char* split() const { return memory + kSplit; }
   // What B takes grad_out from: per warp, in the order of its fragments.
   __device__ __forceinline__ float* factors() const {
-    return reinterpret_cast<float*>(memory + kFactors) + opaque(int(threadIdx.x)) / 32 * kChannels * kReach;
+    return reinterpret_cast<float*>(memory + kFactors) + int(threadIdx.x) / 32 * kChannels * kReach;
   }
   __device__ __forceinline__ float* grad_out() const { return reinterpret_cast<float*>(memory + kGradOut); }
   __device__ __forceinline__ float* scale() const { return reinterpret_cast<float*>(memory + kScale); }
@@ -75,17 +79,16 @@ struct ImageMemory {
 template <class F>
 __device__ __forceinline__ void stage_pixels(F* to, const View<const F>& taps, i64 n, int y, int count,
                                              int first, int w) {
-  const int thread = opaque(int(threadIdx.x));
+  const int thread = int(threadIdx.x);
   if (in_fours(taps)) {
-    constexpr int kFours = kPixels / 4, kRows = kThreads / kFours;
-    if (thread >= kFours * kRows) return;
-    const int x = thread % kFours * 4;
-    const int inside = first + x < 0 ? 0 : min(max(w - first - x, 0), 4);
-    const F* from = taps.at(n, thread / kFours, y, inside ? first + x : 0);
-    to += x;
+    const int x = first + thread % 32 * 4, inside = x < 0 ? 0 : min(max(w - x, 0), 4);
+    if (thread % 32 >= kPixels / 4) return;
+    const F* from = taps.at(n, thread / 32, y, inside ? x : 0);
+    to += thread / 32 * kPixelPitch + thread % 32 * 4;
 #pragma unroll 4
-    for (int tap = thread / kFours; tap < count; tap += kRows, from += kRows * taps.c)
-      copy_async<4 * sizeof(F)>(to + tap * kPixelPitch, from, inside * int(sizeof(F)));
+    for (int tap = thread / 32; tap < count;
+         tap += kWarps, from += kWarps * taps.c, to += kWarps * kPixelPitch)
+      copy_async<4 * sizeof(F)>(to, from, inside * int(sizeof(F)));
   } else if (thread < kPixels) {
     const bool inside = first + thread >= 0 && first + thread < w;
     const F* from = taps.at(n, 0, y, inside ? first + thread : 0);
@@ -100,7 +103,7 @@ __device__ __forceinline__ void stage_pixels(F* to, const View<const F>& taps, i
   }
 }
 
-// Adds a pixel's taps up to `first`, and those from `last` on, up there: they reach beyond the image.
+// Adds a pixel's taps before `first` to that one, and those behind `last`: they reach beyond the image.
 template <class F>
 __device__ __forceinline__ void fold(F* taps, int first, int last, int count) {
   float sum = 0;
@@ -122,27 +125,26 @@ class ImageStrip {
   __device__ __forceinline__ ImageStrip(const SepconvParams<T, F>& p, unsigned char* memory)
       : p_(p), term_(p.term[p.selected]), memory_{memory} {}
 
-  // A strip's first pixel is a multiple of four. Taps lie this many rows behind their staging.
+  // What the strip's first pixel is moved by to be a multiple of four, and its horizontal taps with it.
   __device__ __forceinline__ int shift() const { return -term_.left & 3; }
   __device__ __forceinline__ int first_pixel() const {
-    return opaque(int(blockIdx.x)) * kImageStrip + term_.left + shift() - (kReach - 8);
+    return int(blockIdx.x) * kImageStrip + term_.left + shift() - (kReach - 8);
   }
   __device__ __forceinline__ void stage_vertical(int y) const {
-    stage_pixels(memory_.vertical(), term_.vertical, u32(opaque(int(blockIdx.z))), y, term_.kv, first_pixel(),
-                 p_.w);
+    stage_pixels(memory_.vertical(), term_.vertical, blockIdx.z, y, term_.kv, first_pixel(), p_.w);
   }
   __device__ __forceinline__ void stage_horizontal(int y) const {
-    stage_pixels(memory_.horizontal(kBefore + shift()), term_.horizontal, u32(opaque(int(blockIdx.z))), y,
-                 term_.kh, first_pixel(), p_.w);
+    stage_pixels(memory_.horizontal(kBefore + shift()), term_.horizontal, blockIdx.z, y, term_.kh,
+                 first_pixel(), p_.w);
   }
 
-  // A thread a pixel: folds its taps, finds the scale of its vertical ones and takes it from grad_out.
+  // A thread a pixel: folds its taps, finds the scale of its vertical ones and gives it to grad_out.
   __device__ __forceinline__ void prepare(int y) const {
-    const int thread = opaque(int(threadIdx.x)), pixel = first_pixel() + thread;
+    const int thread = int(threadIdx.x), pixel = first_pixel() + thread;
     if (thread >= kPixels) return;
     const bool inside = pixel >= 0 && pixel < p_.w;
     float grad[kChannels];
-    const T* from = p_.grad_out.at(u32(opaque(int(blockIdx.z))), 0, y, inside ? pixel : 0);
+    const T* from = p_.grad_out.at(blockIdx.z, 0, y, inside ? pixel : 0);
 #pragma unroll
     for (int c = 0; c < kChannels; ++c, from += p_.grad_out.c)
       grad[c] = inside && c < p_.c ? number<float>(*from) : 0.0f;
@@ -155,22 +157,22 @@ class ImageStrip {
       fold(memory_.horizontal(kBefore + shift()) + thread, before, behind, term_.kh);
 
     float largest = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (int i = 0; i < term_.kv; ++i)
       largest = max(largest, fabsf(number<float>(vertical[i * kPixelPitch])));
     // Below 2^-113 the scale would not be a float32. Inf makes Inf or NaN of all that the pixel reaches.
     const int exponent = max(exponent_of(largest), kTopExponent - 127);
     memory_.scale()[thread] = power_of_two(is_finite(largest) ? kTopExponent - exponent : 128);
+    const float unscale = power_of_two(largest == 0 ? -127 : min(exponent, 127));  // no taps: 0, or still NaN
 #pragma unroll
-    for (int c = 0; c < kChannels; ++c)
-      memory_.grad_out()[c * kPixels + thread] = grad[c] * power_of_two(min(exponent, 127));
+    for (int c = 0; c < kChannels; ++c) memory_.grad_out()[c * kPixels + thread] = grad[c] * unscale;
   }
 
   // Scales and splits the vertical taps. Within 8 pixels they are in the order 0, 4, 1, 5, 2, 6, 3, 7: so
   // B's fragments are read without bank conflicts.
   __device__ __forceinline__ void split_vertical() const {
     constexpr int kBlocksOf8 = kPixels / 8, kRows = kThreads / kBlocksOf8;
-    const int thread = opaque(int(threadIdx.x)), block = thread % kBlocksOf8;
+    const int thread = int(threadIdx.x), block = thread % kBlocksOf8;
     if (thread >= kBlocksOf8 * kRows) return;
     Four<float> factor[2];
 #pragma unroll
@@ -193,7 +195,7 @@ class ImageStrip {
     }
   }
 
-  // The right-hand sides for 8 columns.
+  // B of 8 columns, as fragments, and what undoes the scales of their sums.
   struct Columns {
     u32 part[Memory::kProductParts][kChannels][kSteps][2];
     float unscale[kChannels];
@@ -201,7 +203,7 @@ class ImageStrip {
 
   // q: which 8 columns of the strip.
   __device__ __forceinline__ void build(Columns& columns, int q) const {
-    const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
+    const int lane = int(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
     const F* const skewed = memory_.horizontal(kReach - 1 + g - t) + 8 * q + t;
     float taps[kSteps][4], largest = 0;
 #pragma unroll
@@ -221,9 +223,9 @@ class ImageStrip {
       const float a = from[0], b = from[32], most = largest_in_warp(max(fabsf(a), fabsf(b)));
       const int grad = most == 0 ? 0 : exponent_of(most);
       const int up = kHighestProduct - 2 - exponent - grad;
-      const bool in_range = is_finite(largest) && grad > -110 && up >= -108 && up < 128;
+      const bool in_range = exponent <= kHighestTap && up > -110 && up < 112;
       const float factor = power_of_two(in_range ? up : 128);  // Inf makes Inf or NaN of everything
-      columns.unscale[c] = power_of_two(kBias - kTopExponent - max(min(up, 127), -108));
+      columns.unscale[c] = power_of_two(kBias - kTopExponent - up);
       float* const to = factors + c * kReach + lane / 16 * 16 + lane % 4 * 4 + lane / 4 % 4;
       to[0] = a * factor;
       to[32] = b * factor;
@@ -249,7 +251,7 @@ class ImageStrip {
   // Adds what a row of the output, `down` rows below the window's first, gives to the tiles [first, last).
   __device__ __forceinline__ void multiply(Sums& sums, const Columns& columns, int q, int down, int first,
                                            int last) const {
-    const int lane = opaque(int(threadIdx.x)) % 32;
+    const int lane = int(threadIdx.x) % 32;
     SharedAddress at = shared_address(memory_.split()) + (lane % 16 + kBefore - down) * Memory::kRowBytes +
                        (q + lane / 16) * Memory::kBlockBytes;
 #pragma unroll
@@ -283,8 +285,8 @@ class ImageStrip {
   // the window. not_finite becomes NaN if a result is not finite.
   __device__ __forceinline__ void finish(Sums& sums, int q, int y, int first, int last,
                                          float& not_finite) const {
-    const int lane = opaque(int(threadIdx.x)) % 32, row = y + lane / 4;
-    const int x = opaque(int(blockIdx.x)) * kImageStrip + 8 * q + lane % 4 * 2;
+    const int lane = int(threadIdx.x) % 32, row = y + lane / 4;
+    const int x = int(blockIdx.x) * kImageStrip + 8 * q + lane % 4 * 2;
     if (row >= first && row < last) {
 #pragma unroll
       for (int c = 0; c < kChannels; ++c)
@@ -293,7 +295,7 @@ class ImageStrip {
           if (c < p_.c && x + e < term_.image_w) {
             const float value = sums[0][c][e] * power_of_two(-kBias);
             not_finite += value * 0.0f;
-            *term_.grad_image.at(u32(opaque(int(blockIdx.z))), c, row, x + e) = value;
+            *term_.grad_image.at(blockIdx.z, c, row, x + e) = value;
           }
     }
 #pragma unroll
@@ -309,10 +311,10 @@ class ImageStrip {
 
   // Computes the warp's results that are Inf or NaN again, by plain loops.
   __device__ __forceinline__ void repeat(int first, int last) const {
-    const int lane = opaque(int(threadIdx.x)) % 32, warp = opaque(int(threadIdx.x)) / 32;
+    const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;
     constexpr int kColumns = 8 * kImageGroups;
-    const i64 n = u32(opaque(int(blockIdx.z)));
-    const int x = opaque(int(blockIdx.x)) * kImageStrip + warp * kColumns + lane % kColumns;
+    const i64 n = blockIdx.z;
+    const int x = int(blockIdx.x) * kImageStrip + warp * kColumns + lane % kColumns;
     __syncwarp();
     if (x >= term_.image_w) return;
 #pragma unroll 1
@@ -358,13 +360,15 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_image(const SepconvP
         strip.prepare(y);
         __syncthreads();
         strip.split_vertical();
+        // Tiles that the row reaches and the block owns.
         const int tile = max(first - window, 0) / 16;
         const int tiles = (min(y + term.kv, last) - window + 15) / 16;
 #pragma unroll
         for (int k = 0; k < kImageGroups; ++k) {
-          const int q = opaque(int(threadIdx.x)) / 32 * kImageGroups + k;
+          const int q = int(threadIdx.x) / 32 * kImageGroups + k;
           typename Strip::Columns columns;
           strip.build(columns, q);
+          // V is there, and all have read the vertical taps; behind the last group, the horizontal ones too.
           if (k == 0 || k == kImageGroups - 1) __syncthreads();
           if (k == 0 && y + 1 < last_y) strip.stage_vertical(y + 1);
           if (k == kImageGroups - 1 && y + 1 < last_y) strip.stage_horizontal(y + 1);
@@ -373,8 +377,8 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_image(const SepconvP
       }
 #pragma unroll
       for (int k = 0; k < kImageGroups; ++k)
-        strip.finish(sums[k], opaque(int(threadIdx.x)) / 32 * kImageGroups + k, window - term.top,
-                     first - term.top, last - term.top, not_finite);
+        strip.finish(sums[k], int(threadIdx.x) / 32 * kImageGroups + k, window - term.top, first - term.top,
+                     last - term.top, not_finite);
     }
     if (__any_sync(~0u, !is_finite(not_finite))) strip.repeat(first - term.top, last - term.top);
   }
