@@ -11,7 +11,10 @@ from tests.test_sepconv_band import BAND, PLAIN, SIZES, Emulated, inputs_of
 from vfi_kernels.jit import band
 
 INF, NAN = float("inf"), float("nan")
-pytestmark = pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "here")
+pytestmark = [
+    pytest.mark.host_only,
+    pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "here"),
+]
 
 
 def image_gradients(kernels: Emulated, grad: Tensor, inputs: list) -> list[Tensor]:
