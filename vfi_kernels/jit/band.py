@@ -1,4 +1,4 @@
-"""When and how the tensor-core kernels of sepconv are launched: csrc/cuda/launch_band.cuh once more."""
+"""When and how the kernels of sepconv are launched: csrc/cuda/launch_band.cuh and sepconv.cu once more."""
 
 from vfi_kernels.jit.params import SepconvParams, SepconvTerm
 
@@ -7,6 +7,7 @@ WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
 BLOCKS, STAGED_ROWS, TAP_PITCH = 11, WARPS * REACH + BEFORE, STRIP + 4
 IMAGE_STRIP, IMAGE_BLOCKS, LEAST_ROWS = 64, 264, 16  # csrc/cuda/sepconv_band_image.cuh, launch_band.cuh
 PIXELS = IMAGE_STRIP - 8 + REACH
+TILE_COLUMNS, TILE_ROWS, TILED_BYTES = 32, 4, 48 << 10  # csrc/cuda/sepconv_tiled.cuh
 MIN_TAPS = 16  # fewer are not worth it, and the ring of rows would be shorter than a tile
 
 
@@ -45,3 +46,15 @@ def image_shared_bytes(params: SepconvParams, tap_bytes: int, coarse: bool) -> i
     floats = WARPS * CHANNELS * REACH + (CHANNELS + 1) * PIXELS
     taps = rows + params.term[params.selected].kv
     return split + floats * 4 + taps * (PIXELS + 4) * tap_bytes
+
+
+def tiled_grid(params: SepconvParams) -> tuple[int, int, int]:
+    return -(-params.w // TILE_COLUMNS), -(-params.h // TILE_ROWS), params.n
+
+
+def tiled_bytes(params: SepconvParams, sum_bytes: int) -> int:
+    def numbers(term: SepconvTerm) -> int:
+        tile = CHANNELS * (TILE_ROWS + term.kv - 1) * (TILE_COLUMNS + term.kh - 1)
+        return tile + WARPS * 32 * term.kh
+
+    return max(map(numbers, params.term[: params.terms])) * sum_bytes

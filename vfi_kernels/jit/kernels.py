@@ -260,6 +260,15 @@ class Kernels:
         self._run(source, f"sepconv_band_{kernel}<{types}>", grid, params, taps, shared)
         return True
 
+    def _run_tiled(self, params: SepconvParams, image: Tensor, taps: Tensor) -> bool:
+        """Launches the tiled kernel of sepconv's forward pass; False where it cannot do it."""
+        grid, shared = band.tiled_grid(params), band.tiled_bytes(params, sum_dtype(image.dtype).itemsize)
+        if max(grid[1:]) > MAX_GRID_YZ or shared > band.TILED_BYTES:
+            return False
+        types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}"
+        self._run("sepconv_tiled.cuh", f"sepconv_tiled_forward<{types}>", grid, params, taps, shared)
+        return True
+
     def sepconv(
         self,
         images: list[Tensor],
@@ -273,7 +282,8 @@ class Kernels:
         out = _empty(images[0], (params.n, params.c, params.h, params.w), images[0].dtype)
         params.out = view(out)
         terms = list(params.term[: params.terms])
-        if not self._run_band("forward", terms, params, images[0], verticals[0]):
+        launched = self._run_band("forward", terms, params, images[0], verticals[0])
+        if not launched and not self._run_tiled(params, images[0], verticals[0]):
             self._run_sepconv("forward", _grid(params.n, params.h, params.w), params, images, verticals[0])
         return out
 
