@@ -59,6 +59,8 @@ KERNELS = {
     "sepconv_band_backward.cuh": [
         f"sepconv_band_{part}<{types}>" for part in ("vertical", "horizontal") for types in FLOAT_BANDS
     ],
+    "sepconv_band_image.cuh": [f"sepconv_band_image<{types}>" for types in FLOAT_BANDS],
+    "sepconv_tiled.cuh": [f"sepconv_tiled_forward<{types}>" for types in PAIRS],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
         *(f"sepconv_backward_{x}<{t}>" for x in ("vertical", "horizontal", "image") for t in FLOAT_PAIRS),

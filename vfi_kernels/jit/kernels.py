@@ -259,13 +259,28 @@ class Kernels:
         if not (served and all(map(band.suits, terms))):
             return False
         coarse = bool(params.coarse) and image.dtype == taps.dtype == torch.float32
-        grid = band.grid(params)
-        shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
+        if kernel == "image":
+            grid, shared = (
+                band.image_grid(params),
+                band.image_shared_bytes(params, taps.element_size(), coarse),
+            )
+        else:
+            grid = band.grid(params)
+            shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
         if max(grid[1:]) > MAX_GRID_YZ or shared > self._shared_limit(taps.device):
             return False
         types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}, {str(coarse).lower()}"
-        source = f"sepconv_band_{'forward' if kernel == 'forward' else 'backward'}.cuh"
+        source = f"sepconv_band_{kernel if kernel in ('forward', 'image') else 'backward'}.cuh"
         self._run(source, f"sepconv_band_{kernel}<{types}>", grid, params, taps, shared)
+        return True
+
+    def _run_tiled(self, params: SepconvParams, image: Tensor, taps: Tensor) -> bool:
+        """Launches the tiled kernel of sepconv's forward pass; False where it cannot do it."""
+        grid, shared = band.tiled_grid(params), band.tiled_bytes(params, sum_dtype(image.dtype).itemsize)
+        if wants_simple() or max(grid[1:]) > MAX_GRID_YZ or shared > band.TILED_BYTES:
+            return False
+        types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}"
+        self._run("sepconv_tiled.cuh", f"sepconv_tiled_forward<{types}>", grid, params, taps, shared)
         return True
 
     def sepconv(
@@ -281,7 +296,8 @@ class Kernels:
         out = _empty(images[0], (params.n, params.c, params.h, params.w), images[0].dtype)
         params.out = view(out)
         terms = list(params.term[: params.terms])
-        if not self._run_band("forward", terms, params, images[0], verticals[0]):
+        launched = self._run_band("forward", terms, params, images[0], verticals[0])
+        if not launched and not self._run_tiled(params, images[0], verticals[0]):
             self._run_sepconv("forward", _grid(params.n, params.h, params.w), params, images, verticals[0])
         return out
 
@@ -309,7 +325,7 @@ class Kernels:
             for name, result, h, w in passes:
                 if not result.data:
                     continue
-                tensor_cores = name != "image" and result.x == 1 and params.c <= band.CHANNELS
+                tensor_cores = (name == "image" or result.x == 1) and params.c <= band.CHANNELS
                 if not (tensor_cores and self._run_band(name, [term], params, images[0], verticals[0])):
                     grid = _grid(params.n, h, w)
                     self._run_sepconv(f"backward_{name}", grid, params, images, verticals[0])
