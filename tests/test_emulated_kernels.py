@@ -41,6 +41,9 @@ def _calls():
             yield "voxel_flow", [*frames, flow, "extrapolate", padding], needs
         images = [_image(1, 5, h, w), _image(1, 2, h, w, dtype=HALF)]
         yield "backwarp", [images, flows[0], padding], 0b111
+        images = [_image(1, 3, h, w), _image(1, 8, h, w, dtype=HALF), _image(1, 16, h, w)]
+        images = [image.contiguous(memory_format=torch.channels_last) for image in images]
+        yield "backwarp", [images, flows[1], padding], 0b1111
     for padding, dtype in [("valid", FLOAT), ("replicate", HALF), ("replicate", BYTE)]:
         rows, columns = (4, 2) if padding == "valid" else (0, 0)
         images = [_image(2, 3, h + rows, w + columns, dtype=dtype) for _ in range(2)]

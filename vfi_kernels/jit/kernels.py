@@ -186,9 +186,10 @@ class Kernels:
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
         flow_type, sums = TYPE_NAMES[flow.dtype], sum_dtype(images[0].dtype)
         sizes = [image.element_size() for image in images]
-        if kernel == "forward" and sums == torch.float32 and is_tuned_backwarp(params, sizes):
+        if sums == torch.float32 and is_tuned_backwarp(params, sizes):
+            file = "tuned_backwarp.cuh" if kernel == "forward" else "tuned_backwarp_backward.cuh"
             name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
-            self._run("tuned_backwarp.cuh", name, tiles(params.n, params.h, params.w), params, flow)
+            self._run(file, name, tiles(params.n, params.h, params.w), params, flow)
         else:
             name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
             self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
