@@ -53,6 +53,14 @@ KERNELS = {
     "tuned_backwarp_backward.cuh": [
         f"backwarp_backward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
     ],
+    "ordered.cuh": [
+        f"frame_{kernel}<{reads}>"
+        for kernel in ("reach", "gather")
+        for reads in (
+            *(f"PairReads<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in FLOAT_PAIRS),
+            *(f"BackwarpReads<{types}>" for types in BACKWARP_PAIRS),
+        )
+    ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
         *(f"sepconv_backward_{x}<{t}>" for x in ("vertical", "horizontal", "image") for t in FLOAT_PAIRS),

@@ -189,6 +189,12 @@ def test_what_the_simple_kernels_serve(launches):
     for h, w in [(1, 8), (8, 1)]:
         assert names(samples.image(1, 3, h, w), samples.voxels(1, h, w)) == ["pair_forward"]
     assert names(samples.image(1, 3, 6, 8, dtype=HALF), flow) == ["pair_forward_tuned"]
+    # Gradients that come in another layout than the image's.
+    image = samples.image(1, 8, 6, 8).contiguous(memory_format=torch.channels_last)
+    for grad, kernel in [(image, "backwarp_backward_tuned"), (image.contiguous(), "backwarp_backward")]:
+        launches.names.clear()
+        launches.kernels._backwarp_backward([grad], [image], flow[:, :2], "border", 0b11)
+        assert launches.names == [kernel]
     # A view of a larger image, whose rows don't begin at multiples of anything.
     assert names(samples.image(2, 5, 7, 11)[1:, 1:4, 1:, 2:10], flow) == ["pair_forward_tuned"]
 

@@ -1,5 +1,6 @@
 #include "backwarp.cuh"
 #include "choice.cuh"
+#include "launch_ordered.cuh"
 #include "tuned_backwarp.cuh"
 #include "tuned_backwarp_backward.cuh"
 
@@ -23,6 +24,18 @@ const char* backwarp_forward(const BackwarpParams<F, A>& p, void* stream) {
 
 template <class F, class A>
 const char* backwarp_backward(const BackwarpParams<F, A>& p, void* stream) {
+  if (p.reach) {
+    BackwarpParams<F, A> rest = p;
+    rest.reach = nullptr;
+    int channels = 0;  // of the images that want a gradient
+    for (int k = 0; k < p.count; ++k) {
+      if (p.images[k].grad_image.data) channels = std::max(channels, p.images[k].channels);
+      rest.images[k].grad_image = {};
+    }
+    if (channels)
+      if (const char* error = gather_frames<BackwarpReads<F, A>>(p, channels, stream)) return error;
+    return p.grad_flow.data ? backwarp_backward(rest, stream) : nullptr;
+  }
   if constexpr (sizeof(A) == sizeof(float)) {
     const auto tuned = p.padding == kBorder ? vfi::backwarp_backward_tuned<F, kBorder>
                                             : vfi::backwarp_backward_tuned<F, kZeros>;

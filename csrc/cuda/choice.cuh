@@ -81,7 +81,8 @@ bool is_wide(const View<V>& v, int channels, int size) {
 
 template <class F>
 bool is_tuned(const BackwarpParams<F, f32>& p) {
-  bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) && !wants_simple();
+  bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) &&
+               is_compact(p.grad_flow, p.h, p.w) && !wants_simple();
   for (int k = 0; k < p.count; ++k) {
     const BackwarpImage<f32>& image = p.images[k];
     Layouts layouts(p.n, p.h, p.w, image.channels);

@@ -68,7 +68,7 @@ def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
 
 def is_tuned_backwarp(params: BackwarpParams, sizes: list[int]) -> bool:
     """Of calls with float32 sums; `sizes`: of a number of each image, in bytes."""
-    if not _is_served(params.n, params.h, params.w, [params.flow]):
+    if not _is_served(params.n, params.h, params.w, [params.flow, params.grad_flow]):
         return False
     for image, size in zip(params.images, sizes, strict=False):
         views = _views(image, "image", "out", "grad_out", "grad_image")

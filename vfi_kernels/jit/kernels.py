@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles
+from vfi_kernels.jit.ordered import gather_frames
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -17,10 +18,12 @@ from vfi_kernels.jit.params import (
     BackwarpParams,
     FramePair,
     SepconvParams,
+    View,
     VoxelFlowParams,
     WarpBlendParams,
     view,
 )
+from vfi_kernels.ops._register import ORDERED
 from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
@@ -46,6 +49,7 @@ class _Gradients:
 
     def __init__(self, needs: int) -> None:
         self._needs = needs
+        self.ordered = bool(needs & ORDERED)
         self.results: list[Tensor] = []
 
     def next(self, like: Tensor, dtype: torch.dtype, *, zeroed: bool = False) -> Tensor | None:
@@ -93,6 +97,25 @@ class Kernels:
             grid = _grid(pair.n, pair.h, pair.w)
             self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
 
+    def _run_pair_backward(
+        self, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor, grads: _Gradients
+    ) -> None:
+        pair = params.pair
+        if grads.ordered:
+            if pair.n and (pair.grad_frame0.data or pair.grad_frame1.data):
+                types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
+                self._gather_frames(f"PairReads<{op}<{types}>>", params, pair, 2, 2, pair.c, frame)
+            pair.grad_frame0 = pair.grad_frame1 = View()
+            if not any(result.numel() for result in grads.results[2:]):
+                return
+        self._run_pair("backward", op, params, frame, flow)
+
+    def _gather_frames(self, reads: str, params: ctypes.Structure, *rest) -> None:
+        def run(kernel: str, grid: tuple[int, int, int]) -> None:
+            self._run("ordered.cuh", kernel, grid, params, rest[-1])
+
+        gather_frames(run, reads, *rest)
+
     # warp_blend
 
     def _warp_blend_params(
@@ -134,7 +157,7 @@ class Kernels:
         # followed.
         grad_timestep = grads.next(mask.new_empty(mask.shape), sums)
         params.grad_timestep = None if grad_timestep is None else grad_timestep.data_ptr()
-        self._run_pair("backward", "WarpBlend", params, frame0, flow0)
+        self._run_pair_backward("WarpBlend", params, frame0, flow0, grads)
         return grads.results
 
     # voxel_flow
@@ -163,7 +186,7 @@ class Kernels:
         params.pair.grad_frame0 = view(grads.next(frame0, sums, zeroed=True))
         params.pair.grad_frame1 = view(grads.next(frame1, sums, zeroed=True))
         params.grad_flow = view(grads.next(flow, flow.dtype))
-        self._run_pair("backward", "VoxelFlow", params, frame0, flow)
+        self._run_pair_backward("VoxelFlow", params, frame0, flow, grads)
         return grads.results
 
     # backwarp
@@ -211,6 +234,15 @@ class Kernels:
             slot.grad_out = view(grad)
             slot.grad_image = view(grads.next(image, sum_dtype(image.dtype), zeroed=True))
         params.grad_flow = view(grads.next(flow, flow.dtype))
+        if grads.ordered:
+            channels = [slot.channels for slot in params.images if slot.grad_image.data]
+            if params.n and channels:
+                reads = f"BackwarpReads<{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}>"
+                self._gather_frames(reads, params, params, 1, len(images), max(channels), flow)
+            for slot in params.images:
+                slot.grad_image = View()
+            if not params.grad_flow.data:
+                return grads.results
         self._run_backwarp("backward", params, images, flow)
         return grads.results
 
