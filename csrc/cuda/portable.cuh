@@ -3,6 +3,9 @@
 #pragma once
 #if !defined(__CUDACC__) && !defined(__CUDACC_RTC__)
 #include "cuemu.h"
+#else
+// An array in shared memory:  VFI_SHARED(float, tile, [18][34]);
+#define VFI_SHARED(type, name, dims) __shared__ type name dims
 #endif
 #include "../math/number.h"
 

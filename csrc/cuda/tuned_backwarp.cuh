@@ -7,12 +7,14 @@
 
 namespace vfi {
 
-// Sixteen bytes of numbers.
-struct alignas(16) Chunk {
-  u32 word[4];
+// Numbers side by side that are loaded at once; a chunk is what one load takes at most.
+template <int kWords>
+struct alignas(4 * kWords) Words {
+  u32 word[kWords];
 };
+using Chunk = Words<4>;
 
-VFI_FN Chunk fetched(const Chunk* p) {
+VFI_FN Words<4> fetched(const Words<4>* p) {
 #if defined(__CUDA_ARCH__)
   const uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
   return {{v.x, v.y, v.z, v.w}};
@@ -20,11 +22,22 @@ VFI_FN Chunk fetched(const Chunk* p) {
   return *p;
 #endif
 }
+VFI_FN Words<2> fetched(const Words<2>* p) {
+#if defined(__CUDA_ARCH__)
+  const uint2 v = __ldg(reinterpret_cast<const uint2*>(p));
+  return {{v.x, v.y}};
+#else
+  return *p;
+#endif
+}
 
-VFI_FN float number_in(const Chunk& chunk, int i, f32) { return float_of(chunk.word[i]); }
-template <class T>
-VFI_FN float number_in(const Chunk& chunk, int i, T) {
-  return to_float(T{static_cast<unsigned short>(chunk.word[i / 2] >> (i % 2 * 16))});
+template <int kWords>
+VFI_FN float number_in(const Words<kWords>& words, int i, f32) {
+  return float_of(words.word[i]);
+}
+template <int kWords, class T>
+VFI_FN float number_in(const Words<kWords>& words, int i, T) {
+  return to_float(T{static_cast<unsigned short>(words.word[i / 2] >> (i % 2 * 16))});
 }
 VFI_FN void put_in(Chunk& chunk, int i, float v, f32) { chunk.word[i] = bits_of(v); }
 template <class T>
@@ -33,6 +46,9 @@ VFI_FN void put_in(Chunk& chunk, int i, float v, T) {
   store(&half, v);
   chunk.word[i / 2] |= u32(half.bits) << (i % 2 * 16);
 }
+
+// The lanes that share a pixel of so many chunks: up to a cache line, and none of them idle.
+__device__ __forceinline__ int lanes_of(int chunks) { return min(chunks & -chunks, 8); }
 
 // The pixels that a warp computes, kColumns times 32 side by side; only the first `inside` exist.
 struct Piece {
@@ -67,8 +83,7 @@ template <bool kExact, class T>
 __device__ __forceinline__ void wide_image(const View<const T>& in, const View<T>& out, int channels,
                                            const Spot (&spots)[kColumns], const Piece& piece) {
   constexpr int kNumbers = 16 / sizeof(T);
-  const int chunks = channels / kNumbers;
-  const int group = min(chunks & -chunks, 8);  // lanes of a pixel: up to a cache line, none of them idle
+  const int chunks = channels / kNumbers, group = lanes_of(chunks);
   const T* image = in.data + piece.frame * in.n;
   T* row = out.data + piece.n * out.n + u32(piece.y) * u32(out.y);
 #pragma unroll

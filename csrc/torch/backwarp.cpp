@@ -130,8 +130,11 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
     }
     p.grad_flow = view<F>(grad_flow);
 #ifdef VFI_WITH_CUDA
-    if (!flow.is_cpu())
+    if (!flow.is_cpu()) {
+      const auto reach = room_for_reach(grads, flow, 1, p);
+      p.reach = view<int>(reach).data;
       return on_cuda(flow, [&](void* stream) { return cuda::backwarp_backward(p, stream); });
+    }
 #endif
     if (p.grad_flow.data)
       on_cpu(s.n * s.h, s.w, [&](i64 begin, i64 end) { backwarp_backward_flow(p, begin, end); });

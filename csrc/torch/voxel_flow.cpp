@@ -60,7 +60,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
       p.pair.grad_frame0 = view<sum_t<T>>(grad_frame0);
       p.pair.grad_frame1 = view<sum_t<T>>(grad_frame1);
       p.grad_flow = view<F>(grad_flow);
-      run_backward<VoxelFlow<T, F>>(p, frame0);
+      run_backward<VoxelFlow<T, F>>(p, frame0, grads);
     } else {
       STD_TORCH_CHECK(false, "vfi_kernels: uint8 frames have no gradient");
     }

@@ -92,7 +92,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
       p.grad_flow1 = view<F>(grad_flow1);
       p.grad_mask = view<F>(grad_mask);
       p.grad_timestep = view<sum_t<T>>(grad_timestep).data;
-      run_backward<WarpBlend<T, F>>(p, frame0);
+      run_backward<WarpBlend<T, F>>(p, frame0, grads);
     } else {
       STD_TORCH_CHECK(false, "vfi_kernels: uint8 frames have no gradient");
     }

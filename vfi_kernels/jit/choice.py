@@ -6,6 +6,7 @@ import os
 from vfi_kernels.jit.params import BackwarpParams, View, VoxelFlowParams, WarpBlendParams
 
 MAX_GRID = 65535  # kMaxGridYZ
+SUM_SIZE = 4  # of float32
 TILE_WIDTH, TILE_HEIGHT = 64, 16  # kTileWidth, kTileHeight
 
 
@@ -41,7 +42,8 @@ def _is_wide(channels: int, size: int, *views: View) -> bool:
     """Whether 16 bytes of channels side by side can be loaded at once."""
     numbers = 16 // size
     return channels % numbers == 0 and all(
-        view.data % 16 == 0 and view.c == 1 and not any(s % numbers for s in (view.n, view.y, view.x))
+        not view.data
+        or (view.data % 16 == 0 and view.c == 1 and not any(s % numbers for s in (view.n, view.y, view.x)))
         for view in views
     )
 
@@ -66,12 +68,13 @@ def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
 
 def is_tuned_backwarp(params: BackwarpParams, sizes: list[int]) -> bool:
     """Of calls with float32 sums; `sizes`: of a number of each image, in bytes."""
-    if not _is_served(params.n, params.h, params.w, [params.flow]):
+    if not _is_served(params.n, params.h, params.w, [params.flow, params.grad_flow]):
         return False
     for image, size in zip(params.images, sizes, strict=False):
-        views = _views(image, "image", "out")
+        views = _views(image, "image", "out", "grad_out", "grad_image")
         c = image.channels
-        if not (_is_planar(*views) or _is_rgb(c, *views) or _is_wide(c, size, *views)):
+        wide = _is_wide(c, size, *views[:3]) and _is_wide(c, SUM_SIZE, views[3])
+        if not (wide or _is_planar(*views) or _is_rgb(c, *views)):
             return False
         if not all(is_compact(view, params.h, params.w) for view in views):
             return False

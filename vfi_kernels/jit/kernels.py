@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vfi_kernels.jit import band
 from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles, wants_simple
+from vfi_kernels.jit.ordered import gather_frames
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -19,10 +20,12 @@ from vfi_kernels.jit.params import (
     FramePair,
     SepconvParams,
     SepconvTerm,
+    View,
     VoxelFlowParams,
     WarpBlendParams,
     view,
 )
+from vfi_kernels.ops._register import ORDERED
 from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
@@ -50,6 +53,7 @@ class _Gradients:
 
     def __init__(self, needs: int) -> None:
         self._needs = needs
+        self.ordered = bool(needs & ORDERED)
         self.results: list[Tensor] = []
 
     def next(self, like: Tensor, dtype: torch.dtype, *, zeroed: bool = False) -> Tensor | None:
@@ -104,6 +108,25 @@ class Kernels:
             grid = _grid(pair.n, pair.h, pair.w)
             self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
 
+    def _run_pair_backward(
+        self, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor, grads: _Gradients
+    ) -> None:
+        pair = params.pair
+        if grads.ordered:
+            if pair.n and (pair.grad_frame0.data or pair.grad_frame1.data):
+                types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
+                self._gather_frames(f"PairReads<{op}<{types}>>", params, pair, 2, 2, pair.c, frame)
+            pair.grad_frame0 = pair.grad_frame1 = View()
+            if not any(result.numel() for result in grads.results[2:]):
+                return
+        self._run_pair("backward", op, params, frame, flow)
+
+    def _gather_frames(self, reads: str, params: ctypes.Structure, *rest) -> None:
+        def run(kernel: str, grid: tuple[int, int, int]) -> None:
+            self._run("ordered.cuh", kernel, grid, params, rest[-1])
+
+        gather_frames(run, reads, *rest)
+
     # warp_blend
 
     def _warp_blend_params(
@@ -145,7 +168,7 @@ class Kernels:
         # followed.
         grad_timestep = grads.next(mask.new_empty(mask.shape), sums)
         params.grad_timestep = None if grad_timestep is None else grad_timestep.data_ptr()
-        self._run_pair("backward", "WarpBlend", params, frame0, flow0)
+        self._run_pair_backward("WarpBlend", params, frame0, flow0, grads)
         return grads.results
 
     # voxel_flow
@@ -174,7 +197,7 @@ class Kernels:
         params.pair.grad_frame0 = view(grads.next(frame0, sums, zeroed=True))
         params.pair.grad_frame1 = view(grads.next(frame1, sums, zeroed=True))
         params.grad_flow = view(grads.next(flow, flow.dtype))
-        self._run_pair("backward", "VoxelFlow", params, frame0, flow)
+        self._run_pair_backward("VoxelFlow", params, frame0, flow, grads)
         return grads.results
 
     # backwarp
@@ -197,9 +220,10 @@ class Kernels:
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
         flow_type, sums = TYPE_NAMES[flow.dtype], sum_dtype(images[0].dtype)
         sizes = [image.element_size() for image in images]
-        if kernel == "forward" and sums == torch.float32 and is_tuned_backwarp(params, sizes):
+        if sums == torch.float32 and is_tuned_backwarp(params, sizes):
+            file = "tuned_backwarp.cuh" if kernel == "forward" else "tuned_backwarp_backward.cuh"
             name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
-            self._run("tuned_backwarp.cuh", name, tiles(params.n, params.h, params.w), params, flow)
+            self._run(file, name, tiles(params.n, params.h, params.w), params, flow)
         else:
             name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
             self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
@@ -221,6 +245,15 @@ class Kernels:
             slot.grad_out = view(grad)
             slot.grad_image = view(grads.next(image, sum_dtype(image.dtype), zeroed=True))
         params.grad_flow = view(grads.next(flow, flow.dtype))
+        if grads.ordered:
+            channels = [slot.channels for slot in params.images if slot.grad_image.data]
+            if params.n and channels:
+                reads = f"BackwarpReads<{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}>"
+                self._gather_frames(reads, params, params, 1, len(images), max(channels), flow)
+            for slot in params.images:
+                slot.grad_image = View()
+            if not params.grad_flow.data:
+                return grads.results
         self._run_backwarp("backward", params, images, flow)
         return grads.results
 
