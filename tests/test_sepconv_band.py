@@ -270,8 +270,8 @@ def test_simple_kernels_can_be_asked_for(monkeypatch):
     monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
     BAND.launched.clear()
     got = BAND.kernels.sepconv(*inputs)
-    BAND.kernels._sepconv_backward(samples.image(*got.shape), *inputs, 0b110)
-    assert BAND.launched == ["forward", "backward_vertical", "backward_horizontal"]
+    BAND.kernels._sepconv_backward(samples.image(*got.shape), *inputs, 0b111)
+    assert BAND.launched == ["forward", "backward_vertical", "backward_horizontal", "backward_image"]
 
 
 def test_51_taps_fit_every_gpu_with_the_instructions():
