@@ -190,8 +190,11 @@ void with_types(ScalarType image, ScalarType input, const Fn& f) {
 // Of so many pixels the reach is found in the time that one takes to be read and weighed.
 constexpr i64 kReachesAPixel = 16;
 
+// The cost of pixels with so many channels, in pixels of three.
+inline i64 cost_of(i64 pixels, i64 channels) { return pixels * std::max<i64>(channels, 3) / 3; }
+
 // Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls
-// stay on one thread.
+// stay on one thread. So do calls from inside of a parallel region: parallel_for sees to that.
 template <class Body>
 void on_cpu(i64 units, i64 work, const Body& body) {
   constexpr i64 kPixelsAThread = 16384;
