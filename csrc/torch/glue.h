@@ -128,6 +128,11 @@ class Gradients {
   // Whether the sums shall have a fixed order, which CUDA has to be asked for.
   bool ordered() const { return needs_ >> 32 & 1; }
   const std::vector<Tensor>& results() const { return results_; }
+  // The results where nothing is summed, as without entries or channels: no kernel would write them.
+  const std::vector<Tensor>& zeros() {
+    for (Tensor& result : results_) torch::stable::fill_(result, 0);
+    return results_;
+  }
 
  private:
   int64_t needs_;
