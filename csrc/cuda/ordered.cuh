@@ -98,7 +98,7 @@ __device__ __forceinline__ void for_each_by_warp(i64 count, const Body& body) {
 
 // Fills shape(p).reach: Box [kReaches, n, tiles].
 template <class Reads>
-__global__ void __launch_bounds__(kThreads) frame_reach(const typename Reads::Params p) {
+__global__ void __launch_bounds__(kThreads, kMinBlocks) frame_reach(const typename Reads::Params p) {
   const auto& q = Reads::shape(p);
   const Tiling tiles(q.h, q.w);
   for_each_by_warp(i64(Reads::kReaches) * q.n * tiles.count, [&](i64 i) {
@@ -156,10 +156,15 @@ __device__ __forceinline__ void add_row(const typename Reads::Params& p, int f, 
     }
 }
 
+// On a multiprocessor. Without a wish, and in float64 with 128 registers, it spills here and there.
+template <class A>
+constexpr int kGatherBlocks = sizeof(A) == 8 ? 3 : kMinBlocks;
+
 // blockIdx.y: the first kOrderedChannels channels; a block strides over the others. Writes the gradient of
 // every pixel.
 template <class Reads>
-__global__ void __launch_bounds__(kThreads) frame_gather(const typename Reads::Params p) {
+__global__ void __launch_bounds__(kThreads, kGatherBlocks<typename Reads::A>)
+    frame_gather(const typename Reads::Params p) {
   using A = typename Reads::A;
   VFI_SHARED(Sums<A>, all_sums, [kOrderedWarps]);
   Sums<A>& sums = all_sums[threadIdx.x / 32];
