@@ -10,7 +10,6 @@ Without --ops, --sizes, --dtypes, --layouts and --passes it runs the default tab
 
 import argparse
 import gc
-import json
 import math
 import os
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import chains
 import errors
 import limits
+import records
 import timing
 import torch
 from cases import (
@@ -48,40 +48,6 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SETS = {"cpu": 2, "cuda": 8}
 # A buffer set, with what the graphs of all rivals keep for it, is about this many times its inputs.
 SET_FACTOR, MEMORY_SHARE = 5, 0.5
-NUMBER = (int, float)
-OPTIONAL = (int, float, type(None))
-# Every key of a record with its types. A None has its reason in `notes`, under the same key.
-RECORD = {
-    "op": str,
-    "variant": str,
-    "pass": str,
-    "gradients": str,  # "" forward, "all", or "no frames": of everything but the frames
-    "dtype": str,
-    "layout": str,
-    "size": str,
-    "width": int,
-    "height": int,
-    "device": str,
-    "ours_ms": NUMBER,
-    "eager_ms": NUMBER,
-    "compile_ms": OPTIONAL,
-    "naive_ms": OPTIONAL,
-    "spread_ms": dict,  # {"ours": [p10, p90], "eager": ..., "compile": ..., "naive": ...}
-    "rounds": int,
-    "others_share": OPTIONAL,  # of the machine's processor time that other processes took meanwhile
-    "sets": int,
-    "bytes": int,
-    "flops": int,
-    "limit_ms": NUMBER,
-    "limit_kind": str,  # "bytes" or "flops", whichever takes longer
-    "bytes_limit_ms": NUMBER,
-    "flops_limit_ms": NUMBER,
-    "fraction_of_limit": NUMBER,
-    "max_abs_err": NUMBER,
-    "peak_bytes": OPTIONAL,
-    "output_bytes": int,
-    "notes": dict,
-}
 NO_NAIVE = "the simple kernels are CUDA kernels"
 NO_NAIVE_CUDA = "the package has no CUDA kernels here"
 NO_SHARE = "not told by this system, or too short to tell"
@@ -234,22 +200,12 @@ def simply(call: Callable[[int], Any]) -> Callable[[int], Any]:
     return naive
 
 
-def set_limits(record: dict[str, Any], content: dict[str, Any]) -> None:
-    """The limits of a record by the rates that the file holds."""
-    bytes_ms = record["bytes"] / content["copy_gb_s"] / 1e6
-    flops_ms = record["flops"] / content["fma_gflop_s"] / 1e6
-    record["limit_ms"] = max(bytes_ms, flops_ms)
-    record["limit_kind"] = "bytes" if bytes_ms >= flops_ms else "flops"
-    record["bytes_limit_ms"], record["flops_limit_ms"] = bytes_ms, flops_ms
-    record["fraction_of_limit"] = record["limit_ms"] / record["ours_ms"]
-
-
 def measure_limits(content: dict[str, Any], device: str) -> None:
     """Before the measurements and again after them: the better counts, for all records."""
     for key, rate in (("copy_gb_s", limits.copy_gb_s), ("fma_gflop_s", limits.fma_gflop_s)):
         content[key] = max(content.get(key, 0.0), rate(device))
     for record in content["records"]:
-        set_limits(record, content)
+        records.set_limits(record, content)
 
 
 def _memory(device: str) -> int:
@@ -267,46 +223,6 @@ def _peak_bytes(call: Callable[[int], Any]) -> int:
     torch.cuda.synchronize()
     del results
     return torch.cuda.max_memory_allocated() - before
-
-
-def check_record(record: dict[str, Any]) -> None:
-    """Raises ValueError for a key too many or too few, a wrong type, NaN, or a None without its reason."""
-    if record.keys() != RECORD.keys():
-        raise ValueError(f"record: keys differ: {sorted(record.keys() ^ RECORD.keys())}")
-    for key, kinds in RECORD.items():
-        value = record[key]
-        if not isinstance(value, kinds) or (isinstance(value, float) and not math.isfinite(value)):
-            raise ValueError(f"record: {key} must be a finite {kinds}; got {value!r}")
-        if value is None and not record["notes"].get(key):
-            raise ValueError(f"record: {key} is None without a reason in notes")
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """By rename, so that a run that is cut short leaves what it measured so far, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    part.replace(path)
-
-
-def line(record: dict[str, Any]) -> str:
-    def ms(value: float | None) -> str:
-        return f"{value:9.3f}" if value is not None else "        -"
-
-    what = f"{record['op']} {record['variant']}".strip()
-    direction = f"{record['pass']} {record['gradients']}".strip()
-    return (
-        f"{what:22} {direction:18} {record['dtype']:8} {record['layout']:13} {record['size']:>6} "
-        f"{ms(record['ours_ms'])} {ms(record['eager_ms'])} {ms(record['compile_ms'])} "
-        f"{ms(record['naive_ms'])} "
-        f"{record['fraction_of_limit']:6.1%} {record['limit_kind']}  err {record['max_abs_err']:.1e}"
-    )
-
-
-HEADER = (
-    f"{'operation':22} {'pass':18} {'dtype':8} {'layout':13} {'size':>6} "
-    f"{'ours ms':>9} {'eager':>9} {'compile':>9} {'naive':>9} of limit"
-)
 
 
 def selected(options: argparse.Namespace) -> list[Case]:
@@ -340,7 +256,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     measure_limits(content, device)
     print(f"{content['machine']['gpu'] or content['machine']['cpu']}: copy {content['copy_gb_s']:.1f} GB/s, "
           f"float32 FMA {content['fma_gflop_s']:.0f} GFLOP/s")  # fmt: skip
-    print(HEADER, flush=True)
+    print(records.HEADER, flush=True)
     path = destination(options, content)
     patience = timing.Patience(options.patience if device == "cpu" else 0)
     for case in selected(options):
@@ -357,12 +273,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 content["left_out"].append(" ".join(filter(None, labels)))
                 continue
             record = measured.forward() if direction == FORWARD else measured.backward(gradients)
-            set_limits(record, content)
-            check_record(record)
+            records.set_limits(record, content)
+            records.check_record(record)
             content["records"].append(record)
-            print(line(record), flush=True)
+            print(records.line(record), flush=True)
             if path:
-                write(path, content)
+                records.write(path, content)
         del measured
         gc.collect()
         if device == "cuda":
@@ -371,7 +287,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if content["left_out"]:
         print(f"left out for want of time: {len(content['left_out'])} measurements")
     if path:
-        write(path, content)
+        records.write(path, content)
         print(f"wrote {path}")
     return content
 

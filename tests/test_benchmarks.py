@@ -14,7 +14,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-MODULES = ("cases", "chains", "errors", "gpu", "limits", "report", "run", "timing")
+MODULES = ("cases", "chains", "errors", "gpu", "limits", "records", "report", "run", "timing")
 SIZE = ["--sizes", "40x24"]
 
 
@@ -64,7 +64,7 @@ def test_every_operation(quick, tmp_path):
     assert {r["op"] for r in records} == set(quick.cases.NAMES)
     assert len(records) == 2 * 3 * len(quick.cases.OPERATIONS)
     for record in records:
-        quick.run.check_record(record)
+        quick.records.check_record(record)
         assert record["max_abs_err"] < (1e-4 if record["dtype"] == "float32" else 8e-3)
         assert record["ours_ms"] > 0
         assert record["limit_ms"] == max(record["bytes_limit_ms"], record["flops_limit_ms"])
@@ -182,8 +182,8 @@ def test_script_says_what_is_wrong():
 
 
 def test_records_are_checked(bench):
-    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.run.RECORD.items()}
-    bench.run.check_record(record)
+    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.records.RECORD.items()}
+    bench.records.check_record(record)
     for change in (
         {"ours_ms": float("nan")},
         {"ours_ms": None},
@@ -192,7 +192,7 @@ def test_records_are_checked(bench):
         {"op": 3},
     ):
         with pytest.raises(ValueError, match="record:"):
-            bench.run.check_record({**record, **change})
+            bench.records.check_record({**record, **change})
 
 
 def test_disturbed_rounds_are_repeated(bench, monkeypatch):
@@ -273,7 +273,7 @@ def test_flows_are_like_those_of_a_network(bench):
 
 
 def a_result(bench) -> dict:
-    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.run.RECORD.items()}
+    record = {key: kinds() if isinstance(kinds, type) else 1 for key, kinds in bench.records.RECORD.items()}
     record |= {
         "op": "backwarp",
         "pass": "forward",

@@ -1,3 +1,4 @@
+// The general loops of backwarp, for any layout and dtype.
 #include "pair.h"
 
 namespace vfi {

@@ -104,6 +104,12 @@ VFI_FN V fma(V a, V b, V c) {
     return V(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(c)));
   if constexpr (sizeof(V) == 16 && sizeof(a[0]) == 4) return V(_mm_fmadd_ps(__m128(a), __m128(b), __m128(c)));
 #endif
+#if defined(__aarch64__)
+  if constexpr (sizeof(V) == 16 && sizeof(a[0]) == 4)
+    return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
+  if constexpr (sizeof(V) == 16 && sizeof(a[0]) == 8)
+    return V(vfmaq_f64(float64x2_t(c), float64x2_t(a), float64x2_t(b)));
+#endif
   return a * b + c;
 }
 

@@ -18,6 +18,8 @@
 #include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)  // clang has another pragma for it

@@ -1,3 +1,4 @@
+// The general loops of voxel_flow, for every pair of dtypes.
 #include "pair.h"
 
 namespace vfi {

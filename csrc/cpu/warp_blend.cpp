@@ -1,3 +1,4 @@
+// The general loops of warp_blend, for every pair of dtypes.
 #include "pair.h"
 
 namespace vfi {

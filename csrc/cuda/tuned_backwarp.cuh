@@ -102,7 +102,7 @@ __device__ __forceinline__ void wide_image(const View<const T>& in, const View<T
         Chunk result = {};
 #pragma unroll
         for (int j = 0; j < kNumbers; ++j) {
-          float sum = -0.0f;
+          float sum = kExact ? empty_sum(spot.weight) : -0.0f;
           for (int k = 0; k < 4; ++k) {
             const float v = number_in(tap[k], j, T{});
             sum += kExact ? weighted(spot.weight[k], v) : spot.weight[k] * v;

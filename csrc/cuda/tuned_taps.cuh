@@ -105,7 +105,7 @@ __device__ __forceinline__ float sample(const Planes<kStep, kChannels, T>& plane
   const T *top = planes.top[plane] + spot.offset, *bottom = planes.bottom[plane] + spot.offset;
   const float tap[4] = {tap_at(top + channel), tap_at(top + channel + kStep), tap_at(bottom + channel),
                         tap_at(bottom + channel + kStep)};
-  float sum = -0.0f;
+  float sum = kExact ? empty_sum(spot.weight) : -0.0f;
   for (int i = 0; i < 4; ++i) sum += kExact ? weighted(spot.weight[i], tap[i]) : spot.weight[i] * tap[i];
   return sum;
 }

@@ -23,7 +23,7 @@ VFI_FN Axis<V> border_axis_at(V coordinate, int size) {
   using Int = typename Lanes<V>::Int;
   const V zero = {}, one = zero + 1, end = Lanes<V>::real(Int{} + (size - 1));
   const V c = smaller(larger(coordinate, zero), end);  // NaN becomes 0
-  const V moves = (coordinate > zero) & (coordinate < end) ? one : zero;
+  const V moves = ((coordinate > zero) & (coordinate < end)) ? one : zero;
   Axis<V> axis;
   axis.lo = smaller(Lanes<V>::truncated(c), Int{} + (size > 1 ? size - 2 : 0));
   axis.hi = axis.lo + (size > 1 ? 1 : 0);
@@ -45,7 +45,7 @@ VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   if (padding == kBorder) {
     // NaN fails every comparison and is read at 0; the ends themselves count as clamped, as in grid_sample.
     const V end = Lanes<V>::real(Int{} + (size - 1));
-    moves = (coordinate > zero) & (coordinate < end) ? one : zero;
+    moves = ((coordinate > zero) & (coordinate < end)) ? one : zero;
     c = coordinate > zero ? smaller(coordinate, end) : zero;
   } else {
     moves = coordinate == coordinate ? one : zero;
@@ -61,8 +61,8 @@ VFI_FN Axis<V> axis_at(V coordinate, int size, int padding) {
   // Tents, in the form that is exact between the two pixels: there d and 1 - d.
   axis.weight_lo = larger(smaller(one + d, one - d), zero);
   axis.weight_hi = larger(smaller(d, one + one - d), zero);
-  axis.slope_lo = (d >= zero - 1) & (d < one) ? (d < zero ? moves : -moves) : zero;
-  axis.slope_hi = (d >= zero) & (d < one + one) ? (d < one ? moves : -moves) : zero;
+  axis.slope_lo = ((d >= zero - 1) & (d < one)) ? (d < zero ? moves : -moves) : zero;
+  axis.slope_hi = ((d >= zero) & (d < one + one)) ? (d < one ? moves : -moves) : zero;
   if (size == 1) axis.weight_hi = axis.slope_hi = zero;
   return axis;
 }
@@ -105,9 +105,15 @@ VFI_FN A counted(A weight, A value) {
   return weight == 0 && !is_finite(value) ? A(0) : value;
 }
 
+// What the sum of weighted() begins with: 0 where no pixel counts.
+template <class A>
+VFI_FN A empty_sum(const A (&weight)[4]) {
+  return weight[0] + weight[1] + (weight[2] + weight[3]) == 0 ? A(0) : A(-0.0);
+}
+
 template <class A, class T>
 VFI_FN A sample(const T* plane, const Taps<A>& taps) {
-  A sum = A(-0.0);
+  A sum = empty_sum(taps.weight);
   for (int k = 0; k < 4; ++k) sum += weighted(taps.weight[k], number<A>(plane[taps.offset[k]]));
   return sum;
 }

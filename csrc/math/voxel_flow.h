@@ -50,7 +50,7 @@ struct VoxelFlow {
     const V dt = read<V>(p.flow, n, 2, y, x), zero = {};
     write(p.grad_flow, n, 0, y, x, k0 * sums[0].dx + k1 * sums[1].dx);
     write(p.grad_flow, n, 1, y, x, k0 * sums[0].dy + k1 * sums[1].dy);
-    write(p.grad_flow, n, 2, y, x, (dt >= zero) & (dt <= zero + 1) ? sums[1].value - sums[0].value : zero);
+    write(p.grad_flow, n, 2, y, x, ((dt >= zero) & (dt <= zero + 1)) ? sums[1].value - sums[0].value : zero);
   }
 };
 
