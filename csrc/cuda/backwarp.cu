@@ -17,7 +17,7 @@ const char* backwarp_forward(const BackwarpParams<F, A>& p, void* stream) {
   if constexpr (sizeof(A) == sizeof(float)) {
     const auto tuned = p.padding == kBorder ? vfi::backwarp_forward_tuned<F, kBorder>
                                             : vfi::backwarp_forward_tuned<F, kZeros>;
-    if (is_tuned(p)) return run(tuned, tiles_of(p.n, p.h, p.w), p, stream);
+    if (is_tuned(p)) return run(tuned, tiles_of(p.n, p.h, p.w, kBackwarpColumns, kBackwarpRows), p, stream);
   }
   return run(vfi::backwarp_forward<F, A>, grid_of(p.n, p.h, p.w), p, stream);
 }

@@ -9,11 +9,12 @@ namespace vfi::cuda {
 
 // The grid of the tuned kernels, and whether it covers n images of h x w with two neighbours for every
 // position.
-inline dim3 tiles_of(int n, int h, int w) {
-  return dim3((w + kTileWidth - 1) / kTileWidth, (h + kTileHeight - 1) / kTileHeight, n);
+inline dim3 tiles_of(int n, int h, int w, int columns = kColumns, int rows = kRows) {
+  const int width = 32 * columns, height = rows * kWarps;
+  return dim3((w + width - 1) / width, (h + height - 1) / height, n);
 }
 inline bool has_tiles(int n, int h, int w) {
-  return n <= kMaxGridYZ && h >= 2 && h <= kMaxGridYZ * kTileHeight && w >= 2;
+  return n <= kMaxGridYZ && h >= 2 && h <= kMaxGridYZ * kBackwarpRows * kWarps && w >= 2;
 }
 
 // Whether 32 bits hold every offset within a plane, in bytes too.

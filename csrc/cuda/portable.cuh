@@ -22,11 +22,18 @@ constexpr int kLightBlocks = kMinBlocks;
 constexpr int kLightBlocks = 0;
 #endif
 
-// Keeps the compiler from putting an address together anew wherever it is used.
+// Keeps the compiler from putting an address in global memory together anew wherever it is used.
 template <class T>
 __device__ __forceinline__ void keep([[maybe_unused]] T*& p) {
 #if defined(__CUDA_ARCH__)
   asm("" : "+l"(p));
+  __builtin_assume(__isGlobal(p));  // else it would test every address for shared memory
+#endif
+}
+// And a number: what comes from the indices of a thread it would otherwise compute once for each use.
+__device__ __forceinline__ void keep([[maybe_unused]] int& i) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("mov.u32 %0, %0;" : "+r"(i));
 #endif
 }
 

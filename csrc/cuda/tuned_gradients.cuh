@@ -38,8 +38,7 @@ VFI_FN Slope<float> slopes_of(const Axis<float>& ax, const Axis<float>& ay, cons
   return s;
 }
 
-// Unless v is 0. atomicAdd would first have to find out that p is in global memory: keep() makes the compiler
-// forget; and for a condition the compiler would branch.
+// Unless v is 0, for which the compiler would branch.
 __device__ __forceinline__ void add(float* p, float v) {
 #if defined(__CUDA_ARCH__)
   asm volatile(

@@ -13,10 +13,12 @@ namespace vfi {
 // warp's taps would spread over several times as many cache lines. Rows are in one block because they share
 // taps, which the L1 cache then holds.
 constexpr int kColumns = 2, kRows = 4, kWarps = kThreads / 32;
+// backwarp reads one frame where the others read two, so it takes twice as many pieces at once.
+constexpr int kBackwarpColumns = 2 * kColumns, kBackwarpRows = kRows / 2;
 constexpr u32 kAllLanes = ~0u;
 constexpr int kTileWidth = 32 * kColumns, kTileHeight = kRows * kWarps;
-// Of a tuned kernel on a multiprocessor: leaves a thread 80 registers for loads in flight, or 96 where it
-// would spill.
+// Of a tuned kernel of two frames on a multiprocessor: leaves a thread 80 registers for loads in flight, or
+// 96 where it would spill.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr int kTunedBlocks = 5;
 #else
@@ -24,17 +26,24 @@ constexpr int kTunedBlocks = 6;
 #endif
 
 __device__ __forceinline__ int tile_x() { return int(blockIdx.x * kTileWidth + threadIdx.x % 32); }
-__device__ __forceinline__ int tile_y(int row) {
-  return int(blockIdx.y * kTileHeight + row * kWarps + threadIdx.x / 32);
-}
+__device__ __forceinline__ int tile_y() { return int(blockIdx.y * kTileHeight + threadIdx.x / 32); }
 // Whether all columns of the block are inside. Where not, its threads take their pixels one by one.
 __device__ __forceinline__ bool is_whole(int w) { return int((blockIdx.x + 1) * kTileWidth) <= w; }
 
-// A view of one pixel: n, y and x don't matter any more. kFlat: the pixels of a row are side by side.
+// A view of one entry of the batch, where n doesn't matter any more. All threads of a block share it.
+template <class T>
+__device__ __forceinline__ View<T> entry_of(const View<T>& v, int n) {
+  T* data = v.data + n * v.n;
+  keep(data);
+  return {data, 0, v.c, v.y, v.x};
+}
+
+// A view of one pixel of an entry: y and x don't matter any more. kFlat: the pixels of a row are side by
+// side. right: of the pixel at x, in constant steps, which take no address of their own.
 template <bool kFlat, class T>
-__device__ __forceinline__ View<T> pixel_of(const View<T>& v, int n, int y, int x) {
+__device__ __forceinline__ View<T> pixel_of(const View<T>& v, int n, int y, int x, int right = 0) {
   const u32 offset = u32(y) * u32(v.y) + u32(x) * (kFlat ? 1 : u32(v.x));
-  return {v.data + n * v.n + offset, 0, v.c, 0, 0};
+  return {v.data + n * v.n + offset + right * (kFlat ? 1 : int(v.x)), 0, v.c, 0, 0};
 }
 
 // kChannels channels of an image, where its rows begin.
@@ -80,6 +89,9 @@ VFI_FN float tap_at(const T* p) {
 
 template <int kPadding>
 VFI_FN Axis<float> tuned_axis_at(float coordinate, int size) {
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(size > 1);
+#endif
   if constexpr (kPadding == kBorder) return border_axis_at(coordinate, size);
   return axis_at(coordinate, size, kPadding);
 }

@@ -7,12 +7,15 @@ from vfi_kernels.jit.params import BackwarpParams, View, VoxelFlowParams, WarpBl
 
 MAX_GRID = 65535  # kMaxGridYZ
 SUM_SIZE = 4  # of float32
-TILE_WIDTH, TILE_HEIGHT = 64, 16  # kTileWidth, kTileHeight
+WARPS = 4  # kWarps
+PIECES = 2, 4  # kColumns, kRows
+BACKWARP_PIECES = 4, 2  # kBackwarpColumns, kBackwarpRows
 
 
-def tiles(n: int, h: int, w: int) -> tuple[int, int, int]:
+def tiles(n: int, h: int, w: int, pieces: tuple[int, int] = PIECES) -> tuple[int, int, int]:
     """The grid of the tuned kernels."""
-    return -(-w // TILE_WIDTH), -(-h // TILE_HEIGHT), n
+    columns, rows = pieces
+    return -(-w // (32 * columns)), -(-h // (WARPS * rows)), n
 
 
 def wants_simple() -> bool:
@@ -26,7 +29,8 @@ def is_compact(view: View, h: int, w: int) -> bool:
 
 
 def _is_served(n: int, h: int, w: int, views: list[View]) -> bool:
-    served = n <= MAX_GRID and 2 <= h <= MAX_GRID * TILE_HEIGHT and w >= 2 and not wants_simple()
+    most = MAX_GRID * WARPS * BACKWARP_PIECES[1]
+    served = n <= MAX_GRID and 2 <= h <= most and w >= 2 and not wants_simple()
     return served and all(is_compact(view, h, w) for view in views)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.jit import band
-from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles, wants_simple
+from vfi_kernels.jit.choice import BACKWARP_PIECES, PIECES, is_tuned_backwarp, pair_step, tiles, wants_simple
 from vfi_kernels.jit.ordered import gather_frames
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
@@ -223,7 +223,8 @@ class Kernels:
         if sums == torch.float32 and is_tuned_backwarp(params, sizes):
             file = "tuned_backwarp.cuh" if kernel == "forward" else "tuned_backwarp_backward.cuh"
             name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
-            self._run(file, name, tiles(params.n, params.h, params.w), params, flow)
+            pieces = BACKWARP_PIECES if kernel == "forward" else PIECES
+            self._run(file, name, tiles(params.n, params.h, params.w, pieces), params, flow)
         else:
             name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
             self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
