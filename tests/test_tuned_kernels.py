@@ -174,6 +174,23 @@ def test_backwarp_backward(launches, monkeypatch, flow_dtype, layout):
             assert_close(tuned, simple)
 
 
+@pytest.mark.parametrize("offset", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, HALF, torch.bfloat16, BYTE], ids=str)
+def test_rgb_pixels_at_any_alignment(launches, monkeypatch, dtype, offset):
+    """They are read in aligned pairs of numbers. An entry and a row have an odd count of them."""
+    _, entries, c, h, w = sizes = (2, 2, 3, 5, 7)
+    inputs = pair_inputs("voxel_flow", (dtype, torch.float32), *sizes, "border", torch.contiguous_format)
+    for i in (0, 1):
+        inputs[i] = samples.guarded(inputs[i].permute(0, 2, 3, 1), offset).permute(0, 3, 1, 2)
+        assert inputs[i].stride() == (c * h * w, 1, c * w, c)
+    tuned, simple = both(launches, monkeypatch, "voxel_flow", inputs, ["pair_forward_tuned"])
+    assert same_bits(tuned, simple)
+    if dtype != BYTE:
+        inputs = [inputs[:1], hard_flow(entries, h, w, torch.float32), "zeros"]
+        tuned, simple = both(launches, monkeypatch, "backwarp", inputs, ["backwarp_forward_tuned"])
+        assert same_bits(tuned[0], simple[0])
+
+
 def test_what_the_simple_kernels_serve(launches):
     """Float64, images without neighbours in one direction, strides of other kinds."""
 

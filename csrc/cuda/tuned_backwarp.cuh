@@ -7,29 +7,7 @@
 
 namespace vfi {
 
-// Numbers side by side that are loaded at once; a chunk is what one load takes at most.
-template <int kWords>
-struct alignas(4 * kWords) Words {
-  u32 word[kWords];
-};
-using Chunk = Words<4>;
-
-VFI_FN Words<4> fetched(const Words<4>* p) {
-#if defined(__CUDA_ARCH__)
-  const uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
-  return {{v.x, v.y, v.z, v.w}};
-#else
-  return *p;
-#endif
-}
-VFI_FN Words<2> fetched(const Words<2>* p) {
-#if defined(__CUDA_ARCH__)
-  const uint2 v = __ldg(reinterpret_cast<const uint2*>(p));
-  return {{v.x, v.y}};
-#else
-  return *p;
-#endif
-}
+using Chunk = Words<4>;  // what one load takes at most
 
 template <int kWords>
 VFI_FN float number_in(const Words<kWords>& words, int i, f32) {
@@ -63,8 +41,7 @@ __device__ __forceinline__ void narrow_channels(const View<const T>& in, int c, 
 #pragma unroll
   for (int i = 0; i < kBackwarpColumns; ++i) {
     float sum[kChannels];
-#pragma unroll
-    for (int k = 0; k < kChannels; ++k) sum[k] = sample<kExact>(planes, k, spot[i]);
+    sample<kExact>(planes, spot[i], sum);
     if (32 * i + piece.lane < piece.inside)
 #pragma unroll
       for (int k = 0; k < kChannels; ++k) store(to + k * out.c + 32 * i * kStep, sum[k]);

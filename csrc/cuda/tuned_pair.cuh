@@ -20,12 +20,15 @@ __device__ __forceinline__ void blend_channels(const FramePlanes<kStep, kChannel
                                                const PairLane<float> (&lane)[kPixels],
                                                const Spot (&spot)[kPixels][2], T* out, i64 channel) {
 #pragma unroll
-  for (int i = 0; i < kPixels; ++i)
+  for (int i = 0; i < kPixels; ++i) {
+    float sum[2][kChannels];
+    sample<kExact>(in.frame[0], spot[i][0], sum[0]);
+    sample<kExact>(in.frame[1], spot[i][1], sum[1]);
 #pragma unroll
     for (int k = 0; k < kChannels; ++k)
       store(out + k * channel + 32 * kStep * i,
-            kGainScale<T> * lane[i].gain[0] * sample<kExact>(in.frame[0], k, spot[i][0]) +
-                kGainScale<T> * lane[i].gain[1] * sample<kExact>(in.frame[1], k, spot[i][1]));
+            kGainScale<T> * lane[i].gain[0] * sum[0][k] + kGainScale<T> * lane[i].gain[1] * sum[1][k]);
+  }
 }
 
 // Every kWarps-th row from y to `end`, and kPixels pixels of each, 32 apart. entry: the parameters with views
