@@ -156,14 +156,10 @@ __device__ __forceinline__ void add_row(const typename Reads::Params& p, int f, 
     }
 }
 
-// On a multiprocessor. Without a wish, and in float64 with 128 registers, it spills here and there.
-template <class A>
-constexpr int kGatherBlocks = sizeof(A) == 8 ? 3 : kMinBlocks;
-
 // blockIdx.y: the first kOrderedChannels channels; a block strides over the others. Writes the gradient of
 // every pixel.
 template <class Reads>
-__global__ void __launch_bounds__(kThreads, kGatherBlocks<typename Reads::A>)
+__global__ void __launch_bounds__(kThreads, kBlocksOf<typename Reads::A>)
     frame_gather(const typename Reads::Params p) {
   using A = typename Reads::A;
   VFI_SHARED(Sums<A>, all_sums, [kOrderedWarps]);

@@ -14,6 +14,9 @@ namespace vfi {
 constexpr int kThreads = 128;  // of a block, side by side in a row of the output
 // On a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills.
 constexpr int kMinBlocks = 4;
+// Of kernels that need more than that for sums in float64; A: the type of their sums.
+template <class A>
+constexpr int kBlocksOf = sizeof(A) == 8 ? 3 : kMinBlocks;
 // Of kernels that do best on the fewer registers that ptxas takes without a wish (0), where these don't
 // spill.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
