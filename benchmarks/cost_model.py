@@ -31,6 +31,7 @@ INSTANCES = [
     ("warp_blend", FORWARD, ("float32", "float16", "uint8")),
     ("voxel_flow", FORWARD, ("float32", "float16", "uint8")),
     ("sepconv_pair", FORWARD, ("float32", "float16")),
+    ("sepconv_pair, 15 taps", FORWARD, ("float32", "float16")),
     ("backwarp", BACKWARD, ("float32",)),
     ("warp_blend", BACKWARD, ("float32",)),
     ("voxel_flow", BACKWARD, ("float32",)),
@@ -58,9 +59,9 @@ INTRODUCTION = """# What the CUDA kernels cost
 
 Written by `python benchmarks/cost_model.py` (NVRTC {version}): predicted from the kernels' machine code, not
 measured. [README.md](README.md#cost-sheet) says how it is counted and what it leaves out. C = 3
-(backwarp_multi: 3 and 16 channels), 51 taps, batch 1, contiguous, border padding, the benchmarks' flows,
-float32 flows and masks, all gradients. Simple kernels in place of which others serve a call are here as well,
-below them: the benchmarks' naive baseline.
+(backwarp_multi: 3 and 16 channels), 51 taps or as many as said, batch 1, contiguous, border padding, the
+benchmarks' flows, float32 flows and masks, all gradients. Simple kernels in place of which others serve a
+call are here as well, below them: the benchmarks' naive baseline.
 """
 
 

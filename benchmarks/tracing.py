@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cases
 import hardware
 import numpy as np
 import torch
@@ -33,14 +34,17 @@ sys.path.insert(0, str(ROOT))  # for tests.nvrtc
 
 from tests import nvrtc  # noqa: E402
 from vfi_kernels import reference  # noqa: E402
+from vfi_kernels.jit import band  # noqa: E402
 from vfi_kernels.jit.kernels import OPERATORS, Kernels  # noqa: E402
 from vfi_kernels.jit.source import inlined  # noqa: E402
 
 TRACED = (1024, 192)  # whole blocks, and one of them without a border
+# The gradient of sepconv's image: blocks of 128 rows, nearly as tall as for 1080p, and one without a border.
+TRACED_IMAGE, IMAGE_BLOCKS = (1024, 384), 3 * 1024 // band.IMAGE_STRIP
 SHARED_BYTES = 256 << 10  # more than any block has
 # Text of source lines with rare branches: one that nothing known decides is taken there, past the guarded
 # code. This one: pixels that a tensor-core kernel computes again, for Inf and NaN.
-RARE = ("if (again[row]",)
+RARE = ("if (again[row]", "!is_finite(not_finite)")
 
 
 @dataclass
@@ -89,12 +93,12 @@ def launches(case: Case, direction: str, a: Architecture) -> tuple[list[Launch],
         found.append(Launch(file, kernel, grid, block, shared, bytes(params)))
 
     kernels = Kernels(record, lambda device: hardware.block_shared(a))
-    called: list[tuple[str, tuple]] = []
+    called: list[tuple[str, tuple, Any]] = []
 
     def through(name: str):
         def call(*inputs: Any) -> Any:
-            called.append((name, inputs))
-            return getattr(kernels, name)(*inputs)
+            called.append((name, inputs, getattr(kernels, name)(*inputs)))
+            return called[-1][2]
 
         return call
 
@@ -105,8 +109,8 @@ def launches(case: Case, direction: str, a: Architecture) -> tuple[list[Launch],
         mock.patch.multiple(reference, **functions),
         mock.patch.object(backends, "_has_kernel", return_value=False),
     ):
-        results = case.operation.ours(**inputs)
-        (name, arguments), *_ = called
+        case.operation.ours(**inputs)
+        (name, arguments, results), *_ = called
         if direction == BACKWARD:
             found.clear()
             grads = pytree.tree_map(torch.rand_like, results)
@@ -252,14 +256,19 @@ def cost(group: Sequence[Launch], a: Architecture, device: Device, pixels: int, 
 
 def costs(name: str, direction: str, dtype: str, a: Architecture) -> list[Cost]:
     """Of the kernels of an operation on small frames, larger ones only have more blocks: those that serve the
-    call, then the simple ones that would.
+    call, then the simple ones that would. name: of the operation, "sepconv, 15 taps" with as many.
     """
+    name, _, taps = name.partition(", ")
     operation = next(o for o in OPERATIONS if (o.name, o.variant) == (name, ""))
-    width, height = TRACED
+    width, height = TRACED_IMAGE if operation.is_convolution and direction == BACKWARD else TRACED
     case = Case(operation, f"{width}x{height}", dtype, "contiguous")
     found: dict[str, Cost] = {}
     for naive in (False, True):
-        with simple_kernels() if naive else contextlib.nullcontext():
+        with (
+            simple_kernels() if naive else contextlib.nullcontext(),
+            mock.patch.object(cases, "TAPS", int(taps.removesuffix(" taps")) if taps else cases.TAPS),
+            mock.patch.object(band, "IMAGE_BLOCKS", IMAGE_BLOCKS),
+        ):
             launched, tensors = launches(case, direction, a)
         groups: dict[str, list[Launch]] = {}
         for launch in launched:

@@ -17,11 +17,12 @@ from tests.emulator import build
 from tests.emulator.replay import save_recording
 from vfi_kernels.jit import params as structs
 from vfi_kernels.jit.kernels import Kernels
+from vfi_kernels.jit.ordered import WARPS
 from vfi_kernels.jit.source import source_folder
 
 SOURCES = [
     build.HERE / f"kernels_{name}.cpp"
-    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "sepconv", "band")
+    for name in ("pair", "tuned_pair", "backwarp", "tuned_backwarp", "ordered", "sepconv", "band")
 ]
 
 
@@ -78,6 +79,12 @@ class Recording:
 
     def _launch(self, source, kernel, grid, block, shared, params, device) -> None:
         params = type(params).from_buffer_copy(params)
+        shape = getattr(params, "pair", params)
+        if getattr(shape, "reach", None):  # of a tensor that lives no longer than the call
+            if kernel.startswith("frame_reach"):
+                self._reach = torch.empty(4 * grid[0] * WARPS, dtype=torch.int32)
+                self.keep(self._reach)
+            shape.reach = self._reach.data_ptr()
         self._launches.append(
             {"kernel": kernel, "grid": grid, "block": block, "smem": shared, "params": params}
         )
@@ -113,5 +120,14 @@ STRUCTS = {
         for op, struct in (("WarpBlend", structs.WarpBlendParams), ("VoxelFlow", structs.VoxelFlowParams))
     },
     "backwarp_": structs.BackwarpParams,
+    **{
+        f"frame_{kernel}<{reads}<": struct
+        for kernel in ("reach", "gather")
+        for reads, struct in (
+            ("PairReads<WarpBlend", structs.WarpBlendParams),
+            ("PairReads<VoxelFlow", structs.VoxelFlowParams),
+            ("BackwarpReads", structs.BackwarpParams),
+        )
+    },
     "sepconv_": structs.SepconvParams,
 }

@@ -53,12 +53,25 @@ KERNELS = {
     "tuned_backwarp.cuh": [
         f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
     ],
+    "tuned_backwarp_backward.cuh": [
+        f"backwarp_backward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
+    ],
+    "ordered.cuh": [
+        f"frame_{kernel}<{reads}>"
+        for kernel in ("reach", "gather")
+        for reads in (
+            *(f"PairReads<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in FLOAT_PAIRS),
+            *(f"BackwarpReads<{types}>" for types in BACKWARP_PAIRS),
+        )
+    ],
     "sepconv_band_forward.cuh": [
         f"sepconv_band_forward<{types}>" for types in [*FLOAT_BANDS, "u8, f32, false"]
     ],
     "sepconv_band_backward.cuh": [
         f"sepconv_band_{part}<{types}>" for part in ("vertical", "horizontal") for types in FLOAT_BANDS
     ],
+    "sepconv_band_image.cuh": [f"sepconv_band_image<{types}>" for types in FLOAT_BANDS],
+    "sepconv_tiled.cuh": [f"sepconv_tiled_forward<{types}>" for types in PAIRS],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
         *(f"sepconv_backward_{x}<{t}>" for x in ("vertical", "horizontal", "image") for t in FLOAT_PAIRS),

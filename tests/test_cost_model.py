@@ -14,9 +14,13 @@ def test_bytes_are_those_of_the_benchmarks(compiler):
     assert (served.kernel, served.naive) == ("pair_forward_tuned<WarpBlend<f16, f32>, 1, 0>", False)
     assert (simple.kernel, simple.naive) == ("pair_forward<WarpBlend<f16, f32>>", True)
     assert served.bytes == simple.bytes == 2 * 6 + 2 * 8 + 4 + 6
-    (cost,) = tracing.costs("backwarp", "backward", "float32", compiler.hardware.AMPERE)
+    served, simple = tracing.costs("backwarp", "backward", "float32", compiler.hardware.AMPERE)
+    assert (served.kernel, simple.kernel) == (
+        "backwarp_backward_tuned<f32, 0>",
+        "backwarp_backward<f32, f32>",
+    )
     # Image, flow, gradient, flow's gradient; the image's is read and written.
-    assert cost.bytes == 12 + 8 + 12 + 8 + 2 * 12
+    assert served.bytes == simple.bytes == 12 + 8 + 12 + 8 + 2 * 12
     assert cases.CHANNELS == 3
 
 
@@ -98,4 +102,5 @@ def test_sheet(bench, tmp_path, monkeypatch, capsys):
 def test_every_kernel_is_in_the_sheet():
     text = (scripts.BENCHMARKS / "COST.md").read_text()
     kernels = {kernel.split("<")[0] for kernels in nvrtc.KERNELS.values() for kernel in kernels}
-    assert {kernel for kernel in kernels if f"`{kernel}<" not in text} == set()
+    # What frame_gather does depends on what frame_reach wrote, and only one launch is traced.
+    assert {kernel for kernel in kernels if f"`{kernel}<" not in text} == {"frame_reach", "frame_gather"}

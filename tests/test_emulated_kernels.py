@@ -13,6 +13,7 @@ import torch
 from tests import emulated
 from tests.emulator import build
 from vfi_kernels import reference
+from vfi_kernels.ops._register import ORDERED
 
 HALF, FLOAT, BYTE = torch.float16, torch.float32, torch.uint8
 
@@ -45,12 +46,18 @@ def _calls():
             yield "voxel_flow", [*frames, flow, "extrapolate", padding], needs
         images = [_image(1, 5, h, w), _image(1, 2, h, w, dtype=HALF)]
         yield "backwarp", [images, flows[0], padding], 0b111
+        images = [_image(1, 3, h, w), _image(1, 8, h, w, dtype=HALF), _image(1, 16, h, w)]
+        images = [image.contiguous(memory_format=torch.channels_last) for image in images]
+        yield "backwarp", [images, flows[1], padding], 0b1111
     for padding, dtype in [("valid", FLOAT), ("replicate", HALF), ("replicate", BYTE)]:
         rows, columns = (4, 2) if padding == "valid" else (0, 0)
         images = [_image(2, 3, h + rows, w + columns, dtype=dtype) for _ in range(2)]
         verticals = [torch.randn(2, 5, h, w) for _ in range(2)]
         horizontals = [torch.randn(2, 3, h, w) for _ in range(2)]
         yield "sepconv", [images, verticals, horizontals, padding, False], None if dtype == BYTE else 0b111111
+    # More taps than the tiled kernel takes: the simple one.
+    many = [[_image(1, 2, 3, 33)], [torch.randn(1, 70, 3, 33) / 70], [torch.randn(1, 40, 3, 33) / 40]]
+    yield "sepconv", [*many, "replicate", False], None
     # The tensor-core kernels, which take 16 taps and more.
     for padding, dtype, width in [("valid", FLOAT, 33), ("replicate", HALF, 36)]:
         rows, columns = (16, 17) if padding == "valid" else (0, 0)
@@ -85,8 +92,9 @@ def test_sanitizers_find_nothing(variant, tmp_path):
             grads = [torch.randn_like(v, dtype=FLOAT).to(v.dtype) for v in values]
             recording.keep(*grads)
             grad = grads if op == "backwarp" else grads[0]
-            results = getattr(recording.kernels, f"_{op}_backward")(grad, *arguments, needs)
-            expected += zip(results, _reference_gradients(op, grad, arguments), strict=True)
+            for order in (0,) if op == "sepconv" else (0, ORDERED):
+                results = getattr(recording.kernels, f"_{op}_backward")(grad, *arguments, needs | order)
+                expected += zip(results, _reference_gradients(op, grad, arguments), strict=True)
     recording.keep(*(out for out, _ in expected))
     recording.save(tmp_path / "calls.npz")
 

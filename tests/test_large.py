@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import vfi_kernels
-from tests import oracle, samples
+from tests import emulated, oracle, samples
+from tests.emulator import build
 from tests.samples import BYTE
 
 GIB = 1 << 30
@@ -85,6 +86,28 @@ def test_strides_past_an_int_of_sepconv(sparse: Tensor, dim: int):
         inputs = [image, vertical, horizontal]
         inputs[i] = far_apart(sparse, inputs[i], dim)
         assert torch.equal(vfi_kernels.sepconv(*inputs, padding="replicate"), expected)
+
+
+@pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "available")
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_strides_past_an_int_of_cuda_kernels(sparse: Tensor, dim: int):
+    """In the emulator. Only rows that are so far apart are left to the simple kernels."""
+    kernels = emulated.kernels()
+    image, grad, voxels = samples.image(3, 3, 4, 40), samples.image(3, 3, 4, 40), samples.voxels(3, 4, 40)
+    for place in range(3):
+        near = [image, grad, voxels]
+        far = [far_apart(sparse, t, dim) if i == place else t for i, t in enumerate(near)]
+        runs = [
+            [
+                kernels.voxel_flow(frame, frame, flow, "interpolate", "border"),
+                *kernels._voxel_flow_backward(out, frame, frame, flow, "interpolate", "border", 0b111),
+                *kernels.backwarp([frame], flow[:, :2], "border"),
+                *kernels._backwarp_backward([out], [frame], flow[:, :2], "border", 0b11),
+            ]
+            for frame, out, flow in (near, far)
+        ]
+        for got, expected in zip(*runs, strict=True):
+            torch.testing.assert_close(got, expected)
 
 
 def test_results_past_2_to_the_31_elements():

@@ -238,23 +238,6 @@ def test_deterministic(differentiable: str, sample: Sample):
     assert_same(runs[0], runs[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("operation", ["backwarp", "warp_blend", "voxel_flow"])
-@pytest.mark.usefixtures("compiled")
-def test_deterministic_gradient_joins_both_ways(operation: str):
-    """The frames' gradients from plain tensor code and the others from the kernel, as on CUDA, in their
-    places.
-    """
-    gradient = importlib.import_module(f"vfi_kernels.ops.{operation}").GRADIENT
-    sample = next(s for s in SAMPLES if s.operation == operation)
-    inputs = sample.inputs(*sample.tensors(*SIZES[0]))
-    result = getattr(torch.ops.vfi_kernels, operation)(*inputs)
-    for wanted in ([True] * len(leaves_of(inputs)), [i == 0 for i in range(len(leaves_of(inputs)))]):
-        got = gradient.compute(result, inputs, wanted, deterministic=True)
-        expected = gradient.compute(result, inputs, wanted, deterministic=False)
-        assert [g is None for g in got] == [not want for want in wanted]
-        assert_same([g for g in got if g is not None], [e for e in expected if e is not None])
-
-
 @pytest.mark.parametrize("channels", samples.CHANNELS)
 @each_sample
 def test_layouts(backend: Backend, sample: Sample, channels: int):

@@ -232,28 +232,28 @@ def test_wide_range_in_one_tile():
     assert errors(forward(inputs), inputs).abs().max() < 5e-7
 
 
-def test_what_does_not_fit_goes_to_the_plain_kernels():
+def test_what_does_not_fit_goes_to_other_kernels():
     too_many = inputs_of(kv=20, kh=58, padding="valid")
     doubles = inputs_of(dtypes=(torch.float64, torch.float64))
-    for inputs in [
-        inputs_of(kv=15, kh=20),
-        inputs_of(kv=20, kh=15),
-        too_many,
-        inputs_of(kv=58, kh=20),
-        doubles,
+    for inputs, kernel in [
+        (inputs_of(kv=15, kh=20), "tiled_forward"),
+        (inputs_of(kv=20, kh=15), "tiled_forward"),
+        (too_many, "forward"),
+        (inputs_of(kv=60, kh=30), "forward"),
+        (doubles, "forward"),
     ]:
         BAND.launched.clear()
         BAND.kernels.sepconv(*inputs)
-        assert BAND.launched == ["forward"]
+        assert BAND.launched == [kernel]
     inputs = inputs_of(kv=20, kh=20)
     interleaved = [t.contiguous(memory_format=torch.channels_last) for t in inputs[1]]
     BAND.launched.clear()
     got = BAND.kernels.sepconv(inputs[0], interleaved, *inputs[2:])
-    assert BAND.launched == ["forward"]
+    assert BAND.launched == ["tiled_forward"]
     torch.testing.assert_close(got, forward(inputs))
     small = Emulated(48 << 10)
     small.kernels.sepconv(*inputs)
-    assert small.launched == ["forward"]
+    assert small.launched == ["tiled_forward"]
 
 
 def test_simple_kernels_can_be_asked_for(monkeypatch):
@@ -261,8 +261,8 @@ def test_simple_kernels_can_be_asked_for(monkeypatch):
     monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
     BAND.launched.clear()
     got = BAND.kernels.sepconv(*inputs)
-    BAND.kernels._sepconv_backward(samples.image(*got.shape), *inputs, 0b110)
-    assert BAND.launched == ["forward", "backward_vertical", "backward_horizontal"]
+    BAND.kernels._sepconv_backward(samples.image(*got.shape), *inputs, 0b111)
+    assert BAND.launched == ["forward", "backward_vertical", "backward_horizontal", "backward_image"]
 
 
 def test_51_taps_fit_every_gpu_with_the_instructions():

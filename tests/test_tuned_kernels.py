@@ -63,6 +63,15 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     return bool((equal | (a != a) & (b != b)).all())
 
 
+def assert_close(tuned: list[Tensor], simple: list[Tensor]) -> None:
+    """Sums are taken in another order, so the last bits of gradients differ."""
+    for got, expected in zip(tuned, simple, strict=True):
+        tolerance = {torch.float32: 2e-5, HALF: 2e-3, torch.bfloat16: 2e-2}[got.dtype]
+        finite = expected.isfinite()
+        assert torch.equal(got.isfinite(), finite)
+        torch.testing.assert_close(got[finite], expected[finite], atol=tolerance, rtol=tolerance)
+
+
 def hard_image(*shape: int, dtype: torch.dtype) -> Tensor:
     """With zeros of both signs, Inf and NaN, which integer flows must keep out of other pixels."""
     image = samples.image(*shape, dtype=dtype)
@@ -112,7 +121,7 @@ def test_pair_forward(launches, monkeypatch, dtypes, layout, operation):
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("dtypes", [pair for pair in SINGLE if pair[0] != BYTE], ids=str)
 def test_pair_backward(launches, monkeypatch, dtypes, layout, operation):
-    """Sums are taken in another order, so the last bits differ. Every gradient alone, then all together."""
+    """Every gradient alone, then all together."""
     count = 6 if operation == "warp_blend" else 3
     for (frames, entries, c, h, w), padding in itertools.product(SIZES, ("border", "zeros")):
         inputs = pair_inputs(operation, dtypes, frames, entries, c, h, w, padding, layout)
@@ -123,11 +132,13 @@ def test_pair_backward(launches, monkeypatch, dtypes, layout, operation):
         for needs in [*(1 << i for i in range(count)), (1 << count) - 1]:
             arguments = [grad, *inputs, needs]
             tuned, simple = both(launches, monkeypatch, f"_{operation}_backward", arguments, names)
-            for got, expected in zip(tuned, simple, strict=True):
-                tolerance = {torch.float32: 2e-5, HALF: 2e-3, torch.bfloat16: 2e-2}[got.dtype]
-                finite = expected.isfinite()
-                assert torch.equal(got.isfinite(), finite)
-                torch.testing.assert_close(got[finite], expected[finite], atol=tolerance, rtol=tolerance)
+            assert_close(tuned, simple)
+
+
+def backwarp_images(frames: int, c: int, h: int, w: int, dtype: torch.dtype, layout) -> list[Tensor]:
+    """Wide pixels of 1, 3 and 8 times 16 bytes or more, beside images of a few channels."""
+    shapes = [(c, dtype), (3, torch.float32), (8, HALF), (24, torch.bfloat16), (64, torch.float32)]
+    return [hard_image(frames, k, h, w, dtype=t).contiguous(memory_format=layout) for k, t in shapes]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -136,22 +147,48 @@ def test_backwarp_forward(launches, monkeypatch, flow_dtype, layout):
     last = layout == torch.channels_last
     for frames, entries, c, h, w in SIZES:
         for padding in ("border", "zeros"):
-            # Wide pixels of 1, 3 and 8 times 16 bytes or more, beside images of a few channels.
-            shapes = [
-                (c, flow_dtype),
-                (3, torch.float32),
-                (8, HALF),
-                (24, torch.bfloat16),
-                (64, torch.float32),
-            ]
-            images = [
-                hard_image(frames, k, h, w, dtype=t).contiguous(memory_format=layout) for k, t in shapes
-            ]
+            images = backwarp_images(frames, c, h, w, flow_dtype, layout)
             inputs = [images, hard_flow(entries, h, w, flow_dtype), padding]
             served = not last or c in (1, 3)
             names = ["backwarp_forward_tuned" if served else "backwarp_forward"]
             tuned, simple = both(launches, monkeypatch, "backwarp", inputs, names)
             assert all(map(same_bits, tuned, simple))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("flow_dtype", [torch.float32, HALF, torch.bfloat16], ids=str)
+def test_backwarp_backward(launches, monkeypatch, flow_dtype, layout):
+    """The flow's gradient alone, some images' alone, then all together."""
+    last = layout == torch.channels_last
+    for (frames, entries, c, h, w), padding in itertools.product(SIZES, ("border", "zeros")):
+        images = backwarp_images(frames, c, h, w, flow_dtype, layout)
+        grads = [
+            samples.image(entries, image.shape[1], h, w, dtype=image.dtype).contiguous(memory_format=layout)
+            for image in images
+        ]
+        flow = hard_flow(entries, h, w, flow_dtype)
+        names = ["backwarp_backward_tuned" if not last or c in (1, 3) else "backwarp_backward"]
+        for needs in (0b100000, 0b001001) if padding == "border" else (0b010110, 0b111111):
+            arguments = [grads, images, flow, padding, needs]
+            tuned, simple = both(launches, monkeypatch, "_backwarp_backward", arguments, names)
+            assert_close(tuned, simple)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, HALF, torch.bfloat16, BYTE], ids=str)
+def test_rgb_pixels_at_any_alignment(launches, monkeypatch, dtype, offset):
+    """They are read in aligned pairs of numbers. An entry and a row have an odd count of them."""
+    _, entries, c, h, w = sizes = (2, 2, 3, 5, 7)
+    inputs = pair_inputs("voxel_flow", (dtype, torch.float32), *sizes, "border", torch.contiguous_format)
+    for i in (0, 1):
+        inputs[i] = samples.guarded(inputs[i].permute(0, 2, 3, 1), offset).permute(0, 3, 1, 2)
+        assert inputs[i].stride() == (c * h * w, 1, c * w, c)
+    tuned, simple = both(launches, monkeypatch, "voxel_flow", inputs, ["pair_forward_tuned"])
+    assert same_bits(tuned, simple)
+    if dtype != BYTE:
+        inputs = [inputs[:1], hard_flow(entries, h, w, torch.float32), "zeros"]
+        tuned, simple = both(launches, monkeypatch, "backwarp", inputs, ["backwarp_forward_tuned"])
+        assert same_bits(tuned[0], simple[0])
 
 
 def test_what_the_simple_kernels_serve(launches):
@@ -169,6 +206,12 @@ def test_what_the_simple_kernels_serve(launches):
     for h, w in [(1, 8), (8, 1)]:
         assert names(samples.image(1, 3, h, w), samples.voxels(1, h, w)) == ["pair_forward"]
     assert names(samples.image(1, 3, 6, 8, dtype=HALF), flow) == ["pair_forward_tuned"]
+    # Gradients that come in another layout than the image's.
+    image = samples.image(1, 8, 6, 8).contiguous(memory_format=torch.channels_last)
+    for grad, kernel in [(image, "backwarp_backward_tuned"), (image.contiguous(), "backwarp_backward")]:
+        launches.names.clear()
+        launches.kernels._backwarp_backward([grad], [image], flow[:, :2], "border", 0b11)
+        assert launches.names == [kernel]
     # A view of a larger image, whose rows don't begin at multiples of anything.
     assert names(samples.image(2, 5, 7, 11)[1:, 1:4, 1:, 2:10], flow) == ["pair_forward_tuned"]
 

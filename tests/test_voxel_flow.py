@@ -6,7 +6,6 @@ from torch import Tensor
 import vfi_kernels
 from tests import oracle, samples
 from tests.samples import BYTE, DOUBLE, FLOAT, HALF
-from vfi_kernels.reference.voxel_flow import frame_gradients
 
 INF, NAN = float("inf"), float("nan")
 MODES = ("interpolate", "extrapolate")
@@ -203,22 +202,6 @@ def test_half_precision_is_exact_on_wide_images(backend: Backend, dtype):
     frames = [samples.image(1, 1, 2, 4096, dtype=dtype) for _ in range(2)]
     inputs = [*frames, samples.voxels(1, 2, 4096), "extrapolate", "border"]
     oracle.assert_result(backend.forward("voxel_flow", inputs), oracle.voxel_flow(*inputs), dtype)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_frame_gradients_in_fixed_order(mode):
-    """What deterministic mode uses on CUDA in place of the kernel's atomic additions, in plain tensor
-    code.
-    """
-    inputs = [samples.image(2, 3, 5, 7, dtype=HALF) for _ in range(2)] + [
-        samples.voxels(6, 5, 7),
-        mode,
-        "border",
-    ]
-    grad = samples.image(6, 3, 5, 7, dtype=HALF)
-    results = frame_gradients(grad, *inputs, [True, True])
-    assert [r.dtype for r in results] == [FLOAT, FLOAT]
-    oracle.assert_gradients(results, oracle.gradients("voxel_flow", grad, inputs)[:2])
 
 
 def test_autocast(differentiable: str):

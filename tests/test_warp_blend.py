@@ -8,7 +8,6 @@ from torch import Tensor
 import vfi_kernels
 from tests import oracle, samples
 from tests.samples import BYTE, DOUBLE, FLOAT, HALF
-from vfi_kernels.reference.warp_blend import frame_gradients
 
 INF, NAN = float("inf"), float("nan")
 
@@ -232,23 +231,6 @@ def test_timesteps(differentiable: str):
         assert torch.equal(vfi_kernels.warp_blend(*inputs, timestep=timestep.to(differentiable)), expected)
     inputs[2] = inputs[2].half()  # exact
     assert torch.equal(vfi_kernels.warp_blend(*inputs, timestep=0.25), expected)
-
-
-@pytest.mark.parametrize("timestep", [False, True])
-def test_frame_gradients_in_fixed_order(timestep):
-    """What deterministic mode uses on CUDA in place of the kernel's atomic additions, in plain tensor
-    code.
-    """
-    inputs = inputs_of(6, 5, 7, (HALF, FLOAT), timestep, True, "zeros")
-    grad = samples.image(6, 3, 5, 7, dtype=HALF)
-    results = frame_gradients(grad, *inputs, [True, True])
-    assert [r.dtype for r in results] == [FLOAT, FLOAT]
-    oracle.assert_gradients(results, oracle.gradients("warp_blend", grad, inputs)[:2])
-    if timestep:  # where nothing is visible
-        inputs[4], inputs[5], inputs[6] = torch.zeros(6, 1, 5, 7), torch.zeros(6), False
-        results = frame_gradients(grad, *inputs, [True, True])
-        assert not results[1].any()
-        torch.testing.assert_close(results[0].sum((2, 3)), results[0].sum((2, 3)).nan_to_num())
 
 
 def test_autocast(differentiable: str):

@@ -9,11 +9,12 @@ namespace vfi::cuda {
 
 // The grid of the tuned kernels, and whether it covers n images of h x w with two neighbours for every
 // position.
-inline dim3 tiles_of(int n, int h, int w) {
-  return dim3((w + kTileWidth - 1) / kTileWidth, (h + kTileHeight - 1) / kTileHeight, n);
+inline dim3 tiles_of(int n, int h, int w, int columns = kColumns, int rows = kRows) {
+  const int width = 32 * columns, height = rows * kWarps;
+  return dim3((w + width - 1) / width, (h + height - 1) / height, n);
 }
 inline bool has_tiles(int n, int h, int w) {
-  return n <= kMaxGridYZ && h >= 2 && h <= kMaxGridYZ * kTileHeight && w >= 2;
+  return n <= kMaxGridYZ && h >= 2 && h <= kMaxGridYZ * kBackwarpRows * kWarps && w >= 2;
 }
 
 // Whether 32 bits hold every offset within a plane, in bytes too.
@@ -66,22 +67,28 @@ template <class V>
 bool is_wide(const View<V>& v, int channels, int size) {
   const int numbers = 16 / size;
   const bool aligned = reinterpret_cast<unsigned long long>(v.data) % 16 == 0;
-  return aligned && v.c == 1 && channels % numbers == 0 && v.n % numbers == 0 && v.y % numbers == 0 &&
-         v.x % numbers == 0;
+  return !v.data || (aligned && v.c == 1 && channels % numbers == 0 && v.n % numbers == 0 &&
+                     v.y % numbers == 0 && v.x % numbers == 0);
 }
 
 template <class F>
 bool is_tuned(const BackwarpParams<F, f32>& p) {
-  bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) && !wants_simple();
+  bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) &&
+               is_compact(p.grad_flow, p.h, p.w) && !wants_simple();
   for (int k = 0; k < p.count; ++k) {
     const BackwarpImage<f32>& image = p.images[k];
-    const View<const void>& in = image.image;
-    const View<void>& out = image.out;
+    Layouts layouts(p.n, p.h, p.w, image.channels);
+    bool wide = true;
+    const auto look = [&](const auto& v, int size) {
+      layouts.image(v);
+      wide = wide && is_wide(v, image.channels, size);
+    };
     const int size = image.dtype == kF32 ? 4 : 2;
-    const bool planar = in.x == 1 && out.x == 1;
-    const bool rgb = image.channels == 3 && in.x == 3 && in.c == 1 && out.x == 3 && out.c == 1;
-    tuned = tuned && is_compact(in, p.h, p.w) && is_compact(out, p.h, p.w) &&
-            (planar || rgb || (is_wide(in, image.channels, size) && is_wide(out, image.channels, size)));
+    look(image.image, size);
+    look(image.out, size);
+    look(image.grad_out, size);
+    look(image.grad_image, sizeof(f32));
+    tuned = tuned && layouts.compact && (layouts.planar || layouts.rgb || wide);
   }
   return tuned;
 }

@@ -1,7 +1,7 @@
 // Launches of sepconv's tensor-core kernels. vfi_kernels/jit/band.py has the same rules.
 #pragma once
 #include "launch.cuh"
-#include "sepconv_band.cuh"
+#include "sepconv_band_image.cuh"
 
 namespace vfi::cuda {
 
@@ -28,16 +28,35 @@ inline int shared_limit() {
 
 // Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the simple kernels
 // have to do it.
-template <bool kCoarse, class T, class F>
-bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>& p, void* stream) {
-  const int bytes = BandMemory<T, F, kCoarse>::total(p);
-  const i64 segments = (i64(p.h) + kMarch - 1) / kMarch;
+template <class T, class F>
+bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>& p, int strips, i64 segments,
+                 int bytes, void* stream) {
   if (wants_simple() || segments > kMaxGridYZ || p.n > kMaxGridYZ || bytes > shared_limit() ||
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess)
     return false;
-  const dim3 grid((p.w + kStrip - 1) / kStrip, static_cast<unsigned>(segments), p.n);
+  const dim3 grid(strips, static_cast<unsigned>(segments), p.n);
   kernel<<<grid, kThreads, bytes, stream_of(stream)>>>(p);
   return true;
+}
+
+// The kernels that march over the rows of the output.
+template <bool kCoarse, class T, class F>
+bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>& p, void* stream) {
+  return launch_band(kernel, p, (p.w + kStrip - 1) / kStrip, (i64(p.h) + kMarch - 1) / kMarch,
+                     BandMemory<T, F, kCoarse>::total(p), stream);
+}
+
+// The gradient of the image. A block computes some 50 rows more than it owns, so there are only as many as a
+// big device holds at once.
+constexpr int kImageBlocks = 264, kLeastRows = 16;
+template <bool kCoarse, class T, class F>
+bool launch_band_image(const SepconvParams<T, F>& p, void* stream) {
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  const int strips = (term.image_w + kImageStrip - 1) / kImageStrip;
+  const i64 wanted = kImageBlocks / (i64(strips) * p.n),
+            most = (i64(term.image_h) + kLeastRows - 1) / kLeastRows;
+  return launch_band(sepconv_band_image<T, F, kCoarse>, p, strips, std::clamp<i64>(wanted, 1, most),
+                     ImageMemory<F, kCoarse>::total(term.kv), stream);
 }
 
 // Calls f(kCoarse) as an integral constant for the precision that was asked for; false for float64.

@@ -1,6 +1,7 @@
 // Launches of the two-frame kernels.
 #pragma once
 #include "choice.cuh"
+#include "launch_ordered.cuh"
 #include "pair.cuh"
 #include "tuned_pair.cuh"
 #include "tuned_pair_backward.cuh"
@@ -31,6 +32,14 @@ const char* pair_forward(const typename Op::Params& p, void* stream) {
 template <class Op>
 const char* pair_backward(const typename Op::Params& p, void* stream) {
   const auto& q = p.pair;
+  if (q.reach) {
+    if (q.grad_frame0.data || q.grad_frame1.data)
+      if (const char* error = gather_frames<PairReads<Op>>(p, q.c, stream)) return error;
+    typename Op::Params rest = p;
+    rest.pair.grad_frame0 = rest.pair.grad_frame1 = {};
+    rest.pair.reach = nullptr;
+    return Op::wants_inputs(p) ? pair_backward<Op>(rest, stream) : nullptr;
+  }
   if constexpr (sizeof(typename Op::A) == sizeof(float)) {
     const bool border = q.padding == kBorder;
     const int step = q.c == kColours ? step_of<Op>(p) : 0;

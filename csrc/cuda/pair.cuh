@@ -7,7 +7,8 @@
 namespace vfi {
 
 template <class Op>
-__global__ void __launch_bounds__(kThreads, kMinBlocks) pair_forward(const typename Op::Params p) {
+__global__ void __launch_bounds__(kThreads, kBlocksOf<typename Op::A>)
+    pair_forward(const typename Op::Params p) {
   const auto& q = p.pair;
   for_each_pixel(q.n, q.h, q.w, [&](i64 n, i64 y, int x) {
     const auto lane = Op::lane(p, n, y, x);

@@ -1,8 +1,19 @@
 #include "launch_band.cuh"
 #include "sepconv_band_backward.cuh"
 #include "sepconv_band_forward.cuh"
+#include "sepconv_tiled.cuh"
 
 namespace vfi::cuda {
+
+// Whether the tiled kernel can do it, which it then does.
+template <class T, class F>
+bool launch_tiled(const SepconvParams<T, F>& p, void* stream) {
+  const i64 bytes = tiled_bytes(p), rows = (i64(p.h) + kTileRows - 1) / kTileRows;
+  if (wants_simple() || bytes > kTiledBytes || rows > kMaxGridYZ || p.n > kMaxGridYZ) return false;
+  const dim3 grid((p.w + kTileColumns - 1) / kTileColumns, static_cast<unsigned>(rows), p.n);
+  sepconv_tiled_forward<T, F><<<grid, kThreads, bytes, stream_of(stream)>>>(p);
+  return true;
+}
 
 template <class T, class F>
 const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
@@ -10,7 +21,8 @@ const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
   const bool launched = fits && with_precision(p, [&](auto coarse) {
                           return launch_band<coarse>(sepconv_band_forward<T, F, coarse>, p, stream);
                         });
-  if (!launched) vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
+  if (!launched && !launch_tiled(p, stream))
+    vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
   return error_of(cudaGetLastError());
 }
 
@@ -29,11 +41,13 @@ const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
                             with_precision(p, [&](auto coarse) {
                               return launch_band<coarse>(sepconv_band_horizontal<T, F, coarse>, p, stream);
                             });
+    const bool image = fits && term.grad_image.data &&
+                       with_precision(p, [&](auto coarse) { return launch_band_image<coarse>(p, stream); });
     if (term.grad_vertical.data && !vertical)
       vfi::sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * term.kv, p.w), kThreads, 0, s>>>(p);
     if (term.grad_horizontal.data && !horizontal)
       vfi::sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * term.kh, p.w), kThreads, 0, s>>>(p);
-    if (term.grad_image.data)
+    if (term.grad_image.data && !image)
       vfi::sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);
   }
   return error_of(cudaGetLastError());

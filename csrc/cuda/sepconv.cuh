@@ -90,30 +90,35 @@ __global__ void __launch_bounds__(kThreads, kLightBlocks)
   });
 }
 
-// One thread an image pixel: every output that read it, directly or as replicated border.
+// The gradient of a pixel of the image: every output that read it, directly or as replicated border.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads) sepconv_backward_image(const SepconvParams<T, F> p) {
+__device__ __forceinline__ sum_t<T> sepconv_image(const SepconvParams<T, F>& p, i64 n, int c, int y, int x) {
   using A = sum_t<T>;
   const SepconvTerm<T, F>& term = p.term[p.selected];
-  for_each_pixel(p.n, term.image_h, term.image_w, [&](i64 n, int y, int x) {
-    const Span rows = positions_of(y, term.image_h, term.top, p.h, term.kv);
-    const Span columns = positions_of(x, term.image_w, term.left, p.w, term.kh);
-    for (int c = 0; c < p.c; ++c) {
-      A sum = 0;
-      for (int r = rows.first; r <= rows.last; ++r)
-        for (int i = 0; i < term.kv; ++i) {
-          const int oy = r - i;
-          if (oy < 0 || oy >= p.h) continue;
-          for (int s = columns.first; s <= columns.last; ++s)
-            for (int j = 0; j < term.kh; ++j) {
-              const int ox = s - j;
-              if (ox < 0 || ox >= p.w) continue;
-              sum += number<A>(*p.grad_out.at(n, c, oy, ox)) * read<A>(term.vertical, n, i, oy, ox) *
-                     read<A>(term.horizontal, n, j, oy, ox);
-            }
+  const Span rows = positions_of(y, term.image_h, term.top, p.h, term.kv);
+  const Span columns = positions_of(x, term.image_w, term.left, p.w, term.kh);
+  A sum = 0;
+  for (int r = rows.first; r <= rows.last; ++r)
+    for (int i = 0; i < term.kv; ++i) {
+      const int oy = r - i;
+      if (oy < 0 || oy >= p.h) continue;
+      for (int s = columns.first; s <= columns.last; ++s)
+        for (int j = 0; j < term.kh; ++j) {
+          const int ox = s - j;
+          if (ox < 0 || ox >= p.w) continue;
+          sum += number<A>(*p.grad_out.at(n, c, oy, ox)) * read<A>(term.vertical, n, i, oy, ox) *
+                 read<A>(term.horizontal, n, j, oy, ox);
         }
-      *term.grad_image.at(n, c, y, x) = sum;
     }
+  return sum;
+}
+
+// One thread an image pixel.
+template <class T, class F>
+__global__ void __launch_bounds__(kThreads) sepconv_backward_image(const SepconvParams<T, F> p) {
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  for_each_pixel(p.n, term.image_h, term.image_w, [&](i64 n, int y, int x) {
+    for (int c = 0; c < p.c; ++c) *term.grad_image.at(n, c, y, x) = sepconv_image(p, n, c, y, x);
   });
 }
 

@@ -7,24 +7,15 @@
 
 namespace vfi {
 
-// Sixteen bytes of numbers.
-struct alignas(16) Chunk {
-  u32 word[4];
-};
+using Chunk = Words<4>;  // what one load takes at most
 
-VFI_FN Chunk fetched(const Chunk* p) {
-#if defined(__CUDA_ARCH__)
-  const uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
-  return {{v.x, v.y, v.z, v.w}};
-#else
-  return *p;
-#endif
+template <int kWords>
+VFI_FN float number_in(const Words<kWords>& words, int i, f32) {
+  return float_of(words.word[i]);
 }
-
-VFI_FN float number_in(const Chunk& chunk, int i, f32) { return float_of(chunk.word[i]); }
-template <class T>
-VFI_FN float number_in(const Chunk& chunk, int i, T) {
-  return to_float(T{static_cast<unsigned short>(chunk.word[i / 2] >> (i % 2 * 16))});
+template <int kWords, class T>
+VFI_FN float number_in(const Words<kWords>& words, int i, T) {
+  return to_float(T{static_cast<unsigned short>(words.word[i / 2] >> (i % 2 * 16))});
 }
 VFI_FN void put_in(Chunk& chunk, int i, float v, f32) { chunk.word[i] = bits_of(v); }
 template <class T>
@@ -34,21 +25,23 @@ VFI_FN void put_in(Chunk& chunk, int i, float v, T) {
   chunk.word[i / 2] |= u32(half.bits) << (i % 2 * 16);
 }
 
-// The pixels that a warp computes, kColumns times 32 side by side; only the first `inside` exist.
+// The lanes that share a pixel of so many chunks: up to a cache line, and none of them idle.
+__device__ __forceinline__ int lanes_of(int chunks) { return min(chunks & -chunks, 8); }
+
+// The pixels that a warp computes, kBackwarpColumns times 32 side by side; only the first `inside` exist.
 struct Piece {
   int n, frame, y, x, inside, lane;
 };
 
 template <bool kExact, int kStep, int kChannels, class T>
 __device__ __forceinline__ void narrow_channels(const View<const T>& in, int c, const View<T>& out,
-                                                const Spot (&spot)[kColumns], const Piece& piece) {
+                                                const Spot (&spot)[kBackwarpColumns], const Piece& piece) {
   const Planes<kStep, kChannels, T> planes(in, piece.frame, c);
   T* to = pixel_of<kStep == 1>(out, piece.n, piece.y, piece.x + piece.lane).at(0, c, 0, 0);
 #pragma unroll
-  for (int i = 0; i < kColumns; ++i) {
+  for (int i = 0; i < kBackwarpColumns; ++i) {
     float sum[kChannels];
-#pragma unroll
-    for (int k = 0; k < kChannels; ++k) sum[k] = sample<kExact>(planes, k, spot[i]);
+    sample<kExact>(planes, spot[i], sum);
     if (32 * i + piece.lane < piece.inside)
 #pragma unroll
       for (int k = 0; k < kChannels; ++k) store(to + k * out.c + 32 * i * kStep, sum[k]);
@@ -57,7 +50,7 @@ __device__ __forceinline__ void narrow_channels(const View<const T>& in, int c, 
 
 template <bool kExact, int kStep, class T>
 __device__ __forceinline__ void narrow_image(const View<const T>& in, const View<T>& out, int channels,
-                                             const Spot (&spot)[kColumns], const Piece& piece) {
+                                             const Spot (&spot)[kBackwarpColumns], const Piece& piece) {
   int c = 0;
   for (; c + 3 <= channels; c += 3) narrow_channels<kExact, kStep, 3>(in, c, out, spot, piece);
   for (; c < channels; ++c) narrow_channels<kExact, kStep, 1>(in, c, out, spot, piece);
@@ -65,14 +58,13 @@ __device__ __forceinline__ void narrow_image(const View<const T>& in, const View
 
 template <bool kExact, class T>
 __device__ __forceinline__ void wide_image(const View<const T>& in, const View<T>& out, int channels,
-                                           const Spot (&spots)[kColumns], const Piece& piece) {
+                                           const Spot (&spots)[kBackwarpColumns], const Piece& piece) {
   constexpr int kNumbers = 16 / sizeof(T);
-  const int chunks = channels / kNumbers;
-  const int group = min(chunks & -chunks, 8);  // lanes of a pixel: up to a cache line, none of them idle
+  const int chunks = channels / kNumbers, group = lanes_of(chunks);
   const T* image = in.data + piece.frame * in.n;
   T* row = out.data + piece.n * out.n + u32(piece.y) * u32(out.y);
 #pragma unroll
-  for (int i = 0; i < kColumns; ++i)
+  for (int i = 0; i < kBackwarpColumns; ++i)
     for (int first = 0; first < 32; first += 32 / group) {
       const int lane = first + piece.lane / group, pixel = 32 * i + lane;
       Spot spot;
@@ -101,12 +93,14 @@ __device__ __forceinline__ void wide_image(const View<const T>& in, const View<T
 
 // lo: the top left pixels; the spots' offsets in this image are set here.
 template <bool kExact, class T>
-__device__ __forceinline__ void warp_image(const BackwarpImage<float>& image, const int (&lo)[kColumns][2],
-                                           Spot (&spot)[kColumns], const Piece& piece) {
+__device__ __forceinline__ void warp_image(const BackwarpImage<float>& image,
+                                           const int (&lo)[kBackwarpColumns][2],
+                                           Spot (&spot)[kBackwarpColumns], const Piece& piece) {
   const View<const T> in = typed<const T>(image.image);
   const View<T> out = typed<T>(image.out);
 #pragma unroll
-  for (int i = 0; i < kColumns; ++i) spot[i].offset = u32(lo[i][1]) * u32(in.y) + u32(lo[i][0]) * u32(in.x);
+  for (int i = 0; i < kBackwarpColumns; ++i)
+    spot[i].offset = u32(lo[i][1]) * u32(in.y) + u32(lo[i][0]) * u32(in.x);
   if (in.x == 1)
     narrow_image<kExact, 1>(in, out, image.channels, spot, piece);
   else if (in.x == 3)
@@ -115,30 +109,26 @@ __device__ __forceinline__ void warp_image(const BackwarpImage<float>& image, co
     wide_image<kExact>(in, out, image.channels, spot, piece);
 }
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-constexpr int kBackwarpBlocks = 5;  // with 80 registers it spills there
-#else
-constexpr int kBackwarpBlocks = kTunedBlocks;
-#endif
-
 template <class F, int kPadding>
-__global__ void __launch_bounds__(kThreads, kBackwarpBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks)
     backwarp_forward_tuned(const BackwarpParams<F, f32> p) {
   using Op = Backwarp<F, f32>;
-  const int n = blockIdx.z, lane = threadIdx.x % 32, x = int(blockIdx.x * kTileWidth);
-  Piece piece = {n, p.repeat == 1 ? n : n / p.repeat, 0, x, p.w - x, lane};
-  for (int row = 0; row < kRows; ++row) {
-    piece.y = tile_y(row);
-    if (piece.y >= p.h) return;
-    int lo[kColumns][2];
-    Spot spot[kColumns];
+  const int n = blockIdx.z, lane = threadIdx.x % 32, x = int(blockIdx.x * 32 * kBackwarpColumns);
+  const int y = int(blockIdx.y * kBackwarpRows * kWarps + threadIdx.x / 32);
+  const int end = min(y + kBackwarpRows * kWarps, p.h);
+  const View<const F> flow = entry_of(p.flow, n);
+  Piece piece = {n, p.repeat == 1 ? n : n / p.repeat, y, x, p.w - x, lane};
+#pragma unroll 1
+  for (; piece.y < end; piece.y += kWarps) {
+    int lo[kBackwarpColumns][2];
+    Spot spot[kBackwarpColumns];
     bool exact = false;
 #pragma unroll
-    for (int i = 0; i < kColumns; ++i) {
+    for (int i = 0; i < kBackwarpColumns; ++i) {
       const int xi = x + min(32 * i + lane, piece.inside - 1);  // all lanes stay, for the shuffles
       const struct {
         View<const F> flow;
-      } here = {pixel_of<false>(p.flow, n, piece.y, xi)};
+      } here = {pixel_of<false>(flow, 0, piece.y, xi)};
       const Axis<float> ax = tuned_axis_at<kPadding>(Op::x_at(here, n, piece.y, xi), p.w);
       const Axis<float> ay = tuned_axis_at<kPadding>(Op::y_at(here, n, piece.y, xi), p.h);
       lo[i][0] = ax.lo;

@@ -26,6 +26,7 @@ struct BackwarpParams {
   int n, h, w;
   int repeat;   // image i serves entries i * repeat .. (i + 1) * repeat - 1
   int padding;  // Padding
+  int* reach;   // room for reach_size(1, ...) numbers: sums in a fixed order; null: in any order
 };
 
 template <class T, class V>

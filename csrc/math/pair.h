@@ -5,6 +5,16 @@
 
 namespace vfi {
 
+// Tiles of the output, for sums in a fixed order on CUDA (cuda/ordered.cuh).
+constexpr int kOrderedWidth = 32, kOrderedHeight = 16;
+
+// How many numbers say which rectangle of a frame each tile of n images reads, for so many frames.
+VFI_FN i64 reach_size(int frames, i64 n, i64 h, i64 w) {
+  const i64 columns = (w + kOrderedWidth - 1) / kOrderedWidth,
+            rows = (h + kOrderedHeight - 1) / kOrderedHeight;
+  return 4 * frames * n * rows * columns;
+}
+
 template <class T>
 struct FramePair {
   View<const T> frame0, frame1;             // [n / repeat, c, h, w]
@@ -14,6 +24,7 @@ struct FramePair {
   int n, c, h, w;
   int repeat;   // frame i serves entries i * repeat .. (i + 1) * repeat - 1
   int padding;  // Padding
+  int* reach;   // room for reach_size(2, ...) numbers: sums in a fixed order; null: in any order
 };
 
 // Where one output pixel (or a vector of neighbours) reads the two frames, and the factor of each sample:

@@ -94,7 +94,7 @@ std::vector<Tensor> forward(const std::vector<Tensor>& images,  // each [N, C, H
   for (const Tensor& image : images) {
     outs.push_back(empty(image, {s.n, image.size(1), s.h, s.w}, image.scalar_type()));
   }
-  if (s.n == 0) return outs;
+  if (is_empty(flow)) return outs;
   with_flow_types(
       flow.scalar_type(), sum_dtype(images[0].scalar_type()), [&](auto flow_type, auto sums_type) {
         using F = typename decltype(flow_type)::type;
@@ -115,7 +115,7 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
   const BatchSizes s = check(images, flow);
   STD_TORCH_CHECK(grads_out.size() == images.size(), "vfi_kernels: backwarp needs a grad for each image");
   const ScalarType sums = sum_dtype(images[0].scalar_type());
-  const bool zeroed = !flow.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
+  const bool zeroed = !flow.is_cpu();  // CUDA kernels add to them
   Gradients grads(needs);
   std::vector<std::optional<Tensor>> grad_images;
   for (size_t k = 0; k < images.size(); ++k) {
@@ -125,7 +125,7 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
     grad_images.push_back(grads.next(images[k], sums, zeroed));
   }
   const auto grad_flow = grads.next(flow, flow.scalar_type());
-  if (s.n == 0) return grads.results();
+  if (is_empty(flow)) return grads.zeros();
   with_flow_types(flow.scalar_type(), sums, [&](auto flow_type, auto sums_type) {
     using F = typename decltype(flow_type)::type;
     using A = typename decltype(sums_type)::type;
@@ -136,8 +136,11 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
     }
     p.grad_flow = view<F>(grad_flow);
 #ifdef VFI_WITH_CUDA
-    if (!flow.is_cpu())
+    if (!flow.is_cpu()) {
+      const auto reach = room_for_reach(grads, flow, 1, p);
+      p.reach = view<int>(reach).data;
       return on_cuda(flow, [&](void* stream) { return cuda::backwarp_backward(p, stream); });
+    }
 #endif
     if (p.grad_flow.data)
       on_cpu(s.n * s.h, row_cost(p), [&](i64 begin, i64 end) { backwarp_backward_flow(p, begin, end); });

@@ -125,12 +125,27 @@ class Gradients {
     return results_.back();
   }
   bool wanted(int first, int count) const { return needs_ >> first & ((int64_t(1) << count) - 1); }
+  // Whether the sums shall have a fixed order, which CUDA has to be asked for.
+  bool ordered() const { return needs_ >> 32 & 1; }
   const std::vector<Tensor>& results() const { return results_; }
+  // The results where nothing is summed, as without entries or channels: no kernel would write them.
+  const std::vector<Tensor>& zeros() {
+    for (Tensor& result : results_) torch::stable::fill_(result, 0);
+    return results_;
+  }
 
  private:
   int64_t needs_;
   std::vector<Tensor> results_;
 };
+
+// Where a CUDA kernel notes which part of the frames a tile reads; absent unless sums shall have a fixed
+// order.
+template <class Shape>
+std::optional<Tensor> room_for_reach(const Gradients& grads, const Tensor& like, int frames, const Shape& q) {
+  if (!grads.ordered()) return std::nullopt;
+  return empty(like, {reach_size(frames, q.n, q.h, q.w), 1, 1, 1}, ScalarType::Int);
+}
 
 template <class T>
 struct Type {

@@ -49,10 +49,14 @@ void run_forward(const typename Op::Params& p, [[maybe_unused]] const Tensor& fr
 }
 
 template <class Op>
-void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& frame0) {
+void run_backward(typename Op::Params& p, [[maybe_unused]] const Tensor& frame0,
+                  [[maybe_unused]] const Gradients& grads) {
 #ifdef VFI_WITH_CUDA
-  if (!frame0.is_cpu())
+  if (!frame0.is_cpu()) {
+    const auto reach = room_for_reach(grads, frame0, 2, p.pair);
+    p.pair.reach = view<int>(reach).data;
     return on_cuda(frame0, [&](void* stream) { return cuda::pair_backward<Op>(p, stream); });
+  }
 #endif
   const auto& q = p.pair;
   if (Op::wants_inputs(p))

@@ -45,12 +45,11 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
   STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(),
                   "vfi_kernels: grad must have the frames' dtype");
   const ScalarType sums = sum_dtype(frame0.scalar_type());
-  const bool zeroed =
-      !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
+  const bool zeroed = !frame0.is_cpu();  // CUDA kernels add to them
   Gradients grads(needs);
   const auto grad_frame0 = grads.next(frame0, sums, zeroed), grad_frame1 = grads.next(frame1, sums, zeroed);
   const auto grad_flow = grads.next(flow, flow.scalar_type());
-  if (is_empty(grad)) return grads.results();
+  if (is_empty(grad)) return grads.zeros();
   with_types(frame0.scalar_type(), flow.scalar_type(), [&](auto image_type, auto input_type) {
     using T = typename decltype(image_type)::type;
     using F = typename decltype(input_type)::type;
@@ -60,7 +59,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
       p.pair.grad_frame0 = view<sum_t<T>>(grad_frame0);
       p.pair.grad_frame1 = view<sum_t<T>>(grad_frame1);
       p.grad_flow = view<F>(grad_flow);
-      run_backward<VoxelFlow<T, F>>(p, frame0);
+      run_backward<VoxelFlow<T, F>>(p, frame0, grads);
     } else {
       STD_TORCH_CHECK(false, "vfi_kernels: uint8 frames have no gradient");
     }

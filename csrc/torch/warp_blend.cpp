@@ -70,8 +70,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
   STD_TORCH_CHECK(grad.scalar_type() == frame0.scalar_type(),
                   "vfi_kernels: grad must have the frames' dtype");
   const ScalarType sums = sum_dtype(frame0.scalar_type()), input = flow0.scalar_type();
-  const bool zeroed =
-      !frame0.is_cpu() || s.n == 0;  // CUDA kernels add to them; without entries nobody writes
+  const bool zeroed = !frame0.is_cpu();  // CUDA kernels add to them
   Gradients grads(needs);
   const auto grad_frame0 = grads.next(frame0, sums, zeroed), grad_frame1 = grads.next(frame1, sums, zeroed);
   const auto grad_flow0 = grads.next(flow0, input), grad_flow1 = grads.next(flow1, input);
@@ -79,7 +78,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
   const Tensor scalar =
       torch::stable::new_empty(mask, {0}, std::make_optional(sums));  // contiguous, to be followed
   const auto grad_timestep = grads.next(scalar, {s.n, 1, s.h, s.w}, sums, false);
-  if (is_empty(grad)) return grads.results();
+  if (is_empty(grad)) return grads.zeros();
   with_types(frame0.scalar_type(), input, [&](auto image_type, auto input_type) {
     using T = typename decltype(image_type)::type;
     using F = typename decltype(input_type)::type;
@@ -92,7 +91,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Tensor& frame0, const Ten
       p.grad_flow1 = view<F>(grad_flow1);
       p.grad_mask = view<F>(grad_mask);
       p.grad_timestep = view<sum_t<T>>(grad_timestep).data;
-      run_backward<WarpBlend<T, F>>(p, frame0);
+      run_backward<WarpBlend<T, F>>(p, frame0, grads);
     } else {
       STD_TORCH_CHECK(false, "vfi_kernels: uint8 frames have no gradient");
     }

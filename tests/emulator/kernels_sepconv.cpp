@@ -2,11 +2,14 @@
 #include "entry.h"
 #include "few_types.h"
 #include "sepconv.cuh"
+#include "sepconv_tiled.cuh"
 
 using namespace vfi;
 using cuemu::entry;
 
-#define VFI_FORWARD(T, F) entry("sepconv_forward<" #T ", " #F ">", sepconv_forward<T, F>),
+#define VFI_FORWARD(T, F)                                          \
+  entry("sepconv_forward<" #T ", " #F ">", sepconv_forward<T, F>), \
+      entry("sepconv_tiled_forward<" #T ", " #F ">", sepconv_tiled_forward<T, F>),
 #define VFI_BACKWARD(T, F)                                                                     \
   entry("sepconv_backward_vertical<" #T ", " #F ">", sepconv_backward_vertical<T, F>),         \
       entry("sepconv_backward_horizontal<" #T ", " #F ">", sepconv_backward_horizontal<T, F>), \

@@ -1,10 +1,13 @@
-"""When and how the tensor-core kernels of sepconv are launched: csrc/cuda/launch_band.cuh once more."""
+"""When and how the kernels of sepconv are launched: csrc/cuda/launch_band.cuh and sepconv.cu once more."""
 
 from vfi_kernels.jit.params import SepconvParams, SepconvTerm
 
 # csrc/cuda/sepconv_ring.cuh
 WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
 BLOCKS, STAGED_ROWS, TAP_PITCH = 11, WARPS * REACH + BEFORE, STRIP + 4
+IMAGE_STRIP, IMAGE_BLOCKS, LEAST_ROWS = 64, 264, 16  # csrc/cuda/sepconv_band_image.cuh, launch_band.cuh
+PIXELS = IMAGE_STRIP - 8 + REACH
+TILE_COLUMNS, TILE_ROWS, TILED_BYTES = 32, 4, 48 << 10  # csrc/cuda/sepconv_tiled.cuh
 MIN_TAPS = 16  # fewer are not worth it, and the ring of rows would be shorter than a tile
 
 
@@ -26,3 +29,32 @@ def shared_bytes(params: SepconvParams, image_bytes: int, tap_bytes: int, coarse
     fixed = STAGED_ROWS * TAP_PITCH * tap_bytes + WARPS * STRIP * 4 * (1 + CHANNELS) + MARCH + partial
     rows = max(term.kv for term in params.term[: params.terms]) - 1 + WARPS
     return -(-fixed // 16) * 16 + rows * row_bytes
+
+
+def image_grid(params: SepconvParams) -> tuple[int, int, int]:
+    """Of the gradient of the image: as many blocks as a big device holds at once."""
+    term = params.term[params.selected]
+    strips = -(-term.image_w // IMAGE_STRIP)
+    most = -(-term.image_h // LEAST_ROWS)
+    return strips, min(max(IMAGE_BLOCKS // max(strips * params.n, 1), 1), most), params.n
+
+
+def image_shared_bytes(params: SepconvParams, tap_bytes: int, coarse: bool) -> int:
+    """ImageMemory's total."""
+    rows, parts = BEFORE + REACH, 2 if tap_bytes == 4 and not coarse else 1
+    split = rows * (PIXELS // 8 * parts | 1) * 16
+    floats = WARPS * CHANNELS * REACH + (CHANNELS + 1) * PIXELS
+    taps = rows + params.term[params.selected].kv
+    return split + floats * 4 + taps * (PIXELS + 4) * tap_bytes
+
+
+def tiled_grid(params: SepconvParams) -> tuple[int, int, int]:
+    return -(-params.w // TILE_COLUMNS), -(-params.h // TILE_ROWS), params.n
+
+
+def tiled_bytes(params: SepconvParams, sum_bytes: int) -> int:
+    def numbers(term: SepconvTerm) -> int:
+        tile = CHANNELS * (TILE_ROWS + term.kv - 1) * (TILE_COLUMNS + term.kh - 1)
+        return tile + WARPS * 32 * term.kh
+
+    return max(map(numbers, params.term[: params.terms])) * sum_bytes

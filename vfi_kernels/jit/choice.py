@@ -6,12 +6,16 @@ import os
 from vfi_kernels.jit.params import BackwarpParams, View, VoxelFlowParams, WarpBlendParams
 
 MAX_GRID = 65535  # kMaxGridYZ
-TILE_WIDTH, TILE_HEIGHT = 64, 16  # kTileWidth, kTileHeight
+SUM_SIZE = 4  # of float32
+WARPS = 4  # kWarps
+PIECES = 2, 4  # kColumns, kRows
+BACKWARP_PIECES = 4, 2  # kBackwarpColumns, kBackwarpRows
 
 
-def tiles(n: int, h: int, w: int) -> tuple[int, int, int]:
+def tiles(n: int, h: int, w: int, pieces: tuple[int, int] = PIECES) -> tuple[int, int, int]:
     """The grid of the tuned kernels."""
-    return -(-w // TILE_WIDTH), -(-h // TILE_HEIGHT), n
+    columns, rows = pieces
+    return -(-w // (32 * columns)), -(-h // (WARPS * rows)), n
 
 
 def wants_simple() -> bool:
@@ -25,7 +29,8 @@ def is_compact(view: View, h: int, w: int) -> bool:
 
 
 def _is_served(n: int, h: int, w: int, views: list[View]) -> bool:
-    served = n <= MAX_GRID and 2 <= h <= MAX_GRID * TILE_HEIGHT and w >= 2 and not wants_simple()
+    most = MAX_GRID * WARPS * BACKWARP_PIECES[1]
+    served = n <= MAX_GRID and 2 <= h <= most and w >= 2 and not wants_simple()
     return served and all(is_compact(view, h, w) for view in views)
 
 
@@ -41,7 +46,8 @@ def _is_wide(channels: int, size: int, *views: View) -> bool:
     """Whether 16 bytes of channels side by side can be loaded at once."""
     numbers = 16 // size
     return channels % numbers == 0 and all(
-        view.data % 16 == 0 and view.c == 1 and not any(s % numbers for s in (view.n, view.y, view.x))
+        not view.data
+        or (view.data % 16 == 0 and view.c == 1 and not any(s % numbers for s in (view.n, view.y, view.x)))
         for view in views
     )
 
@@ -66,12 +72,13 @@ def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
 
 def is_tuned_backwarp(params: BackwarpParams, sizes: list[int]) -> bool:
     """Of calls with float32 sums; `sizes`: of a number of each image, in bytes."""
-    if not _is_served(params.n, params.h, params.w, [params.flow]):
+    if not _is_served(params.n, params.h, params.w, [params.flow, params.grad_flow]):
         return False
     for image, size in zip(params.images, sizes, strict=False):
-        views = _views(image, "image", "out")
+        views = _views(image, "image", "out", "grad_out", "grad_image")
         c = image.channels
-        if not (_is_planar(*views) or _is_rgb(c, *views) or _is_wide(c, size, *views)):
+        wide = _is_wide(c, size, *views[:3]) and _is_wide(c, SUM_SIZE, views[3])
+        if not (wide or _is_planar(*views) or _is_rgb(c, *views)):
             return False
         if not all(is_compact(view, params.h, params.w) for view in views):
             return False

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.jit import band
-from vfi_kernels.jit.choice import is_tuned_backwarp, pair_step, tiles, wants_simple
+from vfi_kernels.jit.choice import BACKWARP_PIECES, PIECES, is_tuned_backwarp, pair_step, tiles, wants_simple
+from vfi_kernels.jit.ordered import gather_frames
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
     MAX_IMAGES,
@@ -19,10 +20,12 @@ from vfi_kernels.jit.params import (
     FramePair,
     SepconvParams,
     SepconvTerm,
+    View,
     VoxelFlowParams,
     WarpBlendParams,
     view,
 )
+from vfi_kernels.ops._register import ORDERED
 from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
@@ -50,6 +53,7 @@ class _Gradients:
 
     def __init__(self, needs: int) -> None:
         self._needs = needs
+        self.ordered = bool(needs & ORDERED)
         self.results: list[Tensor] = []
 
     def next(self, like: Tensor, dtype: torch.dtype, *, zeroed: bool = False) -> Tensor | None:
@@ -104,6 +108,25 @@ class Kernels:
             grid = _grid(pair.n, pair.h, pair.w)
             self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
 
+    def _run_pair_backward(
+        self, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor, grads: _Gradients
+    ) -> None:
+        pair = params.pair
+        if grads.ordered:
+            if pair.n and (pair.grad_frame0.data or pair.grad_frame1.data):
+                types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
+                self._gather_frames(f"PairReads<{op}<{types}>>", params, pair, 2, 2, pair.c, frame)
+            pair.grad_frame0 = pair.grad_frame1 = View()
+            if not any(result.numel() for result in grads.results[2:]):
+                return
+        self._run_pair("backward", op, params, frame, flow)
+
+    def _gather_frames(self, reads: str, params: ctypes.Structure, *rest) -> None:
+        def run(kernel: str, grid: tuple[int, int, int]) -> None:
+            self._run("ordered.cuh", kernel, grid, params, rest[-1])
+
+        gather_frames(run, reads, *rest)
+
     # warp_blend
 
     def _warp_blend_params(
@@ -145,7 +168,7 @@ class Kernels:
         # followed.
         grad_timestep = grads.next(mask.new_empty(mask.shape), sums)
         params.grad_timestep = None if grad_timestep is None else grad_timestep.data_ptr()
-        self._run_pair("backward", "WarpBlend", params, frame0, flow0)
+        self._run_pair_backward("WarpBlend", params, frame0, flow0, grads)
         return grads.results
 
     # voxel_flow
@@ -174,7 +197,7 @@ class Kernels:
         params.pair.grad_frame0 = view(grads.next(frame0, sums, zeroed=True))
         params.pair.grad_frame1 = view(grads.next(frame1, sums, zeroed=True))
         params.grad_flow = view(grads.next(flow, flow.dtype))
-        self._run_pair("backward", "VoxelFlow", params, frame0, flow)
+        self._run_pair_backward("VoxelFlow", params, frame0, flow, grads)
         return grads.results
 
     # backwarp
@@ -197,9 +220,11 @@ class Kernels:
     def _run_backwarp(self, kernel: str, params: BackwarpParams, images: list[Tensor], flow: Tensor) -> None:
         flow_type, sums = TYPE_NAMES[flow.dtype], sum_dtype(images[0].dtype)
         sizes = [image.element_size() for image in images]
-        if kernel == "forward" and sums == torch.float32 and is_tuned_backwarp(params, sizes):
+        if sums == torch.float32 and is_tuned_backwarp(params, sizes):
+            file = "tuned_backwarp.cuh" if kernel == "forward" else "tuned_backwarp_backward.cuh"
             name = f"backwarp_{kernel}_tuned<{flow_type}, {params.padding}>"
-            self._run("tuned_backwarp.cuh", name, tiles(params.n, params.h, params.w), params, flow)
+            pieces = BACKWARP_PIECES if kernel == "forward" else PIECES
+            self._run(file, name, tiles(params.n, params.h, params.w, pieces), params, flow)
         else:
             name = f"backwarp_{kernel}<{flow_type}, {TYPE_NAMES[sums]}>"
             self._run("backwarp.cuh", name, _grid(params.n, params.h, params.w), params, flow)
@@ -221,6 +246,15 @@ class Kernels:
             slot.grad_out = view(grad)
             slot.grad_image = view(grads.next(image, sum_dtype(image.dtype), zeroed=True))
         params.grad_flow = view(grads.next(flow, flow.dtype))
+        if grads.ordered:
+            channels = [slot.channels for slot in params.images if slot.grad_image.data]
+            if params.n and channels:
+                reads = f"BackwarpReads<{TYPE_NAMES[flow.dtype]}, {TYPE_NAMES[sum_dtype(images[0].dtype)]}>"
+                self._gather_frames(reads, params, params, 1, len(images), max(channels), flow)
+            for slot in params.images:
+                slot.grad_image = View()
+            if not params.grad_flow.data:
+                return grads.results
         self._run_backwarp("backward", params, images, flow)
         return grads.results
 
@@ -259,13 +293,28 @@ class Kernels:
         if not (served and all(map(band.suits, terms))):
             return False
         coarse = bool(params.coarse) and image.dtype == taps.dtype == torch.float32
-        grid = band.grid(params)
-        shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
+        if kernel == "image":
+            grid, shared = (
+                band.image_grid(params),
+                band.image_shared_bytes(params, taps.element_size(), coarse),
+            )
+        else:
+            grid = band.grid(params)
+            shared = band.shared_bytes(params, image.element_size(), taps.element_size(), coarse)
         if max(grid[1:]) > MAX_GRID_YZ or shared > self._shared_limit(taps.device):
             return False
         types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}, {str(coarse).lower()}"
-        source = f"sepconv_band_{'forward' if kernel == 'forward' else 'backward'}.cuh"
+        source = f"sepconv_band_{kernel if kernel in ('forward', 'image') else 'backward'}.cuh"
         self._run(source, f"sepconv_band_{kernel}<{types}>", grid, params, taps, shared)
+        return True
+
+    def _run_tiled(self, params: SepconvParams, image: Tensor, taps: Tensor) -> bool:
+        """Launches the tiled kernel of sepconv's forward pass; False where it cannot do it."""
+        grid, shared = band.tiled_grid(params), band.tiled_bytes(params, sum_dtype(image.dtype).itemsize)
+        if wants_simple() or max(grid[1:]) > MAX_GRID_YZ or shared > band.TILED_BYTES:
+            return False
+        types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}"
+        self._run("sepconv_tiled.cuh", f"sepconv_tiled_forward<{types}>", grid, params, taps, shared)
         return True
 
     def sepconv(
@@ -281,7 +330,8 @@ class Kernels:
         out = _empty(images[0], (params.n, params.c, params.h, params.w), images[0].dtype)
         params.out = view(out)
         terms = list(params.term[: params.terms])
-        if not self._run_band("forward", terms, params, images[0], verticals[0]):
+        launched = self._run_band("forward", terms, params, images[0], verticals[0])
+        if not launched and not self._run_tiled(params, images[0], verticals[0]):
             self._run_sepconv("forward", _grid(params.n, params.h, params.w), params, images, verticals[0])
         return out
 
@@ -309,7 +359,7 @@ class Kernels:
             for name, result, h, w in passes:
                 if not result.data:
                     continue
-                tensor_cores = name != "image" and result.x == 1 and params.c <= band.CHANNELS
+                tensor_cores = (name == "image" or result.x == 1) and params.c <= band.CHANNELS
                 if not (tensor_cores and self._run_band(name, [term], params, images[0], verticals[0])):
                     grid = _grid(params.n, h, w)
                     self._run_sepconv(f"backward_{name}", grid, params, images, verticals[0])

@@ -31,6 +31,7 @@ class FramePair(ctypes.Structure):
     _fields_ = [
         *((name, View) for name in ("frame0", "frame1", "out", "grad_out", "grad_frame0", "grad_frame1")),
         *((name, ctypes.c_int) for name in ("n", "c", "h", "w", "repeat", "padding")),
+        ("reach", ctypes.c_void_p),
     ]
 
 
@@ -62,6 +63,7 @@ class BackwarpParams(ctypes.Structure):
         ("flow", View),
         ("grad_flow", View),
         *((name, ctypes.c_int) for name in ("count", "n", "h", "w", "repeat", "padding")),
+        ("reach", ctypes.c_void_p),
     ]
 
 

@@ -15,7 +15,7 @@ from torch._functorch.autograd_function import enable_single_level_autograd_func
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from ._register import LIBRARY, NAMESPACE
+from ._register import LIBRARY, NAMESPACE, ORDERED
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,6 @@ class Gradient:
     """Which tensors of the inputs the backward reads the values of, from which gradients are wanted. The rest
     is not kept.
     """
-    frame_gradients: Callable[..., list[Tensor | None]] | None = None
-    """The gradients of the frames in plain tensor code, with sums in a fixed order; None where the kernels
-    have that anyway.
-    """
     order: Callable[[int], list[int]] = lambda count: list(range(count))
     """The place of each tensor of the inputs among the results of `backward`, from their count."""
 
@@ -40,21 +36,15 @@ class Gradient:
     ) -> list[Tensor | None]:
         """The gradient of every tensor of the inputs, in its shape and dtype; None where it is not wanted.
 
-        deterministic: takes the frames' gradients from `frame_gradients`, since the CUDA kernels add them
-            atomically.
+        deterministic: asks for sums in a fixed order, which the CUDA kernels otherwise don't keep to.
         """
         tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
         results: list[Tensor | None] = [None] * len(tensors)
-        asked = list(wanted)
-        if deterministic and self.frame_gradients is not None:
-            frames = len(inputs[0]) if isinstance(inputs[0], list) else 2  # they come first
-            results[:frames] = self.frame_gradients(grad, *inputs, wanted[:frames])
-            asked[:frames] = [False] * frames
         places = self.order(len(tensors))
-        needs = sum(1 << place for place, ask in zip(places, asked, strict=True) if ask)
+        needs = sum(1 << place for place, want in zip(places, wanted, strict=True) if want)
         if needs:
-            computed = self.backward(grad, *inputs, needs)
-            results = [computed[p] if ask else r for r, p, ask in zip(results, places, asked, strict=True)]
+            computed = self.backward(grad, *inputs, needs | (ORDERED if deterministic else 0))
+            results = [computed[p] if want else None for p, want in zip(places, wanted, strict=True)]
         return [None if r is None else _fit(r, tensor) for r, tensor in zip(results, tensors, strict=True)]
 
 

@@ -7,7 +7,7 @@ are and only widen what does not fit beside them. The public functions do that, 
 
 An operator `f(inputs...)` has its gradient (`_gradient.py`) in `_f_backward(grads, inputs..., needs)`, with
 one result per tensor of the inputs. Bit i of `needs` asks for result i; what is not asked for comes as an
-empty tensor of shape (0,).
+empty tensor of shape (0,). ORDERED asks for sums in a fixed order.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ from ..reference.numbers import layout_of
 from . import _vmap
 
 NAMESPACE = "vfi_kernels"
+ORDERED = 1 << 32  # in `needs`
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 # The layout of a result follows the layout of an input, so a compiler must not change an input's strides.
 TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..reference.backwarp import frame_gradients
 from ..reference.numbers import sum_dtype
 from . import _check
 from ._call import call
@@ -136,5 +135,5 @@ _backward = define(
     frames=(),
 )
 
-GRADIENT = Gradient(_backward, _reads, frame_gradients)
+GRADIENT = Gradient(_backward, _reads)
 differentiable("backwarp", GRADIENT)

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from ..reference.numbers import sum_dtype
-from ..reference.voxel_flow import frame_gradients
 from . import _check
 from ._call import call
 from ._gradient import Gradient, differentiable
@@ -97,5 +96,5 @@ _backward = define(
     frames=(),
 )
 
-GRADIENT = Gradient(_backward, _reads, frame_gradients)
+GRADIENT = Gradient(_backward, _reads)
 differentiable("voxel_flow", GRADIENT)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ..reference.numbers import sum_dtype
-from ..reference.warp_blend import frame_gradients
 from . import _check
 from ._call import call
 from ._gradient import Gradient, differentiable
@@ -181,5 +180,5 @@ _backward = define(
     frames=(),
 )
 
-GRADIENT = Gradient(_backward, _reads, frame_gradients)
+GRADIENT = Gradient(_backward, _reads)
 differentiable("warp_blend", GRADIENT)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from .numbers import finish, sum_dtype
-from .sampling import coordinates, sample, spread
+from .sampling import coordinates, sample
 
 
 def backwarp(
@@ -15,18 +15,3 @@ def backwarp(
     # One conversion for all images, so that the gradient of a half-precision flow is summed in float32.
     x, y = coordinates(flow, 1, sum_dtype(images[0].dtype))
     return [finish(sample(image, x, y, padding), image) for image in images]
-
-
-def frame_gradients(
-    grads: list[Tensor],  # each [N, C, H, W]
-    images: list[Tensor],
-    flow: Tensor,
-    padding: str,
-    wanted: list[bool],  # one per image
-) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
-    """The gradients of the images alone, with sums in a fixed order: see `spread`."""
-    x, y = coordinates(flow, 1, sum_dtype(images[0].dtype))
-    results: list[Tensor | None] = []
-    for grad, image, want in zip(grads, images, wanted, strict=True):
-        results.append(spread(grad.to(x.dtype), x, y, image.shape[0], padding) if want else None)
-    return results

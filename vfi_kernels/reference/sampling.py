@@ -1,4 +1,4 @@
-"""Bilinear sampling at coordinates in pixels, and its transpose.
+"""Bilinear sampling at coordinates in pixels.
 
 Pixel centres lie on integers. A tap is one of the four pixels around a coordinate; its weight is (1 - wx)(1 -
 wy), wx (1 - wy), (1 - wx) wy or wx wy, where wx and wy are the fractional parts.
@@ -95,21 +95,3 @@ def sample(image: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
         counts = tap.counts[:, None] & ((weight != 0) | value.isfinite())
         total = total + weight * torch.where(counts, value, torch.zeros_like(value))
     return total
-
-
-def spread(grad: Tensor, x: Tensor, y: Tensor, frames: int, padding: str) -> Tensor:
-    """The transpose of `sample`: grad [N, C, H, W] summed into [F, C, H, W], each value at its four taps.
-
-    index_put adds in a fixed order on every device while torch.use_deterministic_algorithms(True) is in
-    force.
-    """
-    entries, channels, height, width = grad.shape
-    shared = entries // frames if frames else 0
-    frame = torch.arange(entries, device=grad.device) // max(shared, 1)
-    result = grad.new_zeros((frames * height * width, channels))
-    for tap in taps(x, y, height, width, padding):
-        weight = torch.where(tap.counts, tap.weight, torch.zeros_like(tap.weight))
-        values = (grad * weight[:, None]).permute(0, 2, 3, 1).reshape(-1, channels)
-        index = (tap.index + (frame * (height * width))[:, None, None]).reshape(-1)
-        result = result.index_put((index,), values, accumulate=True)
-    return result.reshape(frames, height, width, channels).permute(0, 3, 1, 2)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .numbers import finish, sum_dtype
-from .sampling import coordinates, sample, spread
+from .sampling import coordinates, sample
 
 FACTORS = {"interpolate": (-1, 1), "extrapolate": (-2, -1)}  # of the flow, for frame 0 and frame 1
 
@@ -30,23 +30,3 @@ def voxel_flow(
     w0 = sample(frame0, *coordinates(flow, factor0, dtype), padding)
     w1 = sample(frame1, *coordinates(flow, factor1, dtype), padding)
     return finish((1 - dt) * w0 + dt * w1, frame0)
-
-
-def frame_gradients(
-    grad: Tensor,  # [N, C, H, W]
-    frame0: Tensor,
-    frame1: Tensor,
-    flow: Tensor,
-    mode: str,
-    padding: str,
-    wanted: list[bool],  # frame 0, frame 1
-) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
-    """The gradients of the frames alone, with sums in a fixed order: see `spread`."""
-    dtype = sum_dtype(frame0.dtype)
-    flow = flow.to(dtype)
-    dt = time(flow)
-    results: list[Tensor | None] = []
-    for share, factor, want in zip((1 - dt, dt), FACTORS[mode], wanted, strict=True):
-        x, y = coordinates(flow, factor, dtype)
-        results.append(spread(grad.to(dtype) * share, x, y, frame0.shape[0], padding) if want else None)
-    return results

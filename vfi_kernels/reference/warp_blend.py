@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .numbers import finish, sum_dtype
-from .sampling import coordinates, sample, spread
+from .sampling import coordinates, sample
 
 
 def weights(
@@ -45,30 +45,3 @@ def warp_blend(
         blend = blend / torch.where(nothing, torch.ones_like(total), total)
         blend = torch.where(nothing, (1 - t) * w0 + t * w1, blend)
     return finish(blend, frame0)
-
-
-def frame_gradients(
-    grad: Tensor,  # [N, C, H, W]
-    frame0: Tensor,
-    frame1: Tensor,
-    flow0: Tensor,
-    flow1: Tensor,
-    mask: Tensor,
-    timestep: Tensor | None,
-    mask_is_logits: bool,
-    padding: str,
-    wanted: list[bool],  # frame 0, frame 1
-) -> list[Tensor | None]:  # each [F, C, H, W] in the sums' dtype
-    """The gradients of the frames alone, with sums in a fixed order: see `spread`."""
-    dtype = sum_dtype(frame0.dtype)
-    a, b, total = weights(mask.to(dtype), timestep, mask_is_logits)
-    if total is not None and timestep is not None:
-        t = timestep.reshape(-1, 1, 1, 1)
-        nothing = total == 0
-        total = torch.where(nothing, torch.ones_like(total), total)
-        a, b = torch.where(nothing, 1 - t, a / total), torch.where(nothing, t, b / total)
-    results: list[Tensor | None] = []
-    for share, flow, want in zip((a, b), (flow0, flow1), wanted, strict=True):
-        x, y = coordinates(flow, 1, dtype)
-        results.append(spread(grad.to(dtype) * share, x, y, frame0.shape[0], padding) if want else None)
-    return results

@@ -153,3 +153,13 @@ inline int __any_sync(uint32_t mask, int predicate, cuemu::Site site = "__any_sy
 inline int __all_sync(uint32_t mask, int predicate, cuemu::Site site = "__all_sync") {
   return cuemu::ballot(mask, predicate != 0, site) == mask;
 }
+
+// Which lanes have the caller's value.
+template <class T>
+uint32_t __match_any_sync(uint32_t mask, T value, cuemu::Site site = "__match_any_sync") {
+  T all[cuemu::kWarpLanes];
+  cuemu::exchange(mask, value, all, site);
+  uint32_t result = 0;
+  for (int l = 0; l < cuemu::kWarpLanes; ++l) result |= uint32_t(mask >> l & 1 && all[l] == value) << l;
+  return result;
+}
