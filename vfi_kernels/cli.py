@@ -85,6 +85,37 @@ def _parser() -> argparse.ArgumentParser:
         "--fps", type=_ratio, metavar="R", help="output frames a second: 60, 23.976, 30000/1001"
     )
     command.add_argument(
+        "--vfr",
+        action="store_true",
+        help="keep the input's own times, with X - 1 frames evenly between two (X of --factor, whole)",
+    )
+    command.add_argument(
+        "--slow-motion",
+        type=_ratio,
+        metavar="X",
+        help="last X times longer, at the input's rate unless --factor or --fps gives another",
+    )
+    command.add_argument(
+        "--slow-motion-audio",
+        choices=("drop", "keep"),
+        help="leave the sound out (default), or copy it at its own speed; it cannot be stretched yet",
+    )
+    cuts = command.add_mutually_exclusive_group()
+    cuts.add_argument(
+        "--scene-threshold",
+        type=_share,
+        metavar="T",
+        help="what a cut scores at least, above 0 to 1; lower finds more (default: 0.3)",
+    )
+    cuts.add_argument(
+        "--no-scene-cuts", action="store_true", help="interpolate across cuts instead of holding the frame"
+    )
+    command.add_argument(
+        "--retime-duplicates",
+        action="store_true",
+        help="make runs of 2 to 4 equal frames one that lasts as long, so that movement goes on through them",
+    )
+    command.add_argument(
         "--model",
         metavar="NAME",
         help="one of those that vfi models lists (default: flow, or what --checkpoint fits)",
@@ -137,6 +168,13 @@ def _ratio(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _share(text: str) -> float:
+    value = _ratio(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1; got {text!r}")
+    return float(value)
+
+
 def _quality(text: str) -> int:
     if not text.isdecimal() or int(text) > 51:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 51; got {text!r}")
@@ -149,6 +187,12 @@ def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     name = cli_models.model_for(parser, options.model, options.checkpoint)
     if options.input.resolve() == options.output.resolve():
         parser.error(f"INPUT and OUTPUT are the same file: {options.output}")
+    if options.slow_motion_audio and not options.slow_motion:
+        parser.error("argument --slow-motion-audio: needs --slow-motion")
+    if options.vfr and options.fps:
+        parser.error("argument --fps: not allowed with argument --vfr, which keeps the input's times")
+    if options.vfr and options.factor and options.factor.denominator != 1:
+        parser.error(f"argument --factor: must be whole with --vfr; got {options.factor}")
     device = _device(parser, options.device)
     with _Progress() as progress:
         try:
@@ -158,6 +202,12 @@ def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -
                 models.create(name, checkpoint=options.checkpoint),
                 factor=options.factor,
                 fps=options.fps,
+                slow_motion=options.slow_motion or 1,
+                slow_motion_audio=options.slow_motion_audio or "drop",
+                vfr=options.vfr,
+                scene_cuts=not options.no_scene_cuts,
+                scene_threshold=options.scene_threshold or video.scenes.THRESHOLD,
+                duplicates="retime" if options.retime_duplicates else "keep",
                 device=device,
                 codec=options.codec,
                 crf=options.crf,

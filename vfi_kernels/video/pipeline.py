@@ -1,6 +1,6 @@
 """From a video file to one with more frames: read, make the frames in between, write.
 
-Two source frames are in memory, and up to `BATCH` made from them.
+Two source frames are in memory, and up to `BATCH` made from them; up to `RUN` more where repeats are sought.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import timing
+from . import scenes
+from . import schedule as schedules
 from ._av import VideoError, av
 from .colour import Converter
 from .reading import Reader
@@ -28,6 +30,9 @@ __all__ = ["interpolate", "to_image", "to_tensor"]
 # Frames made at once. More share the work that a pair needs once; a pair may be minutes apart, so there is a
 # bound.
 BATCH = 8
+
+# The longest run of equal frames that is made one. Cartoons draw every second to fourth; more is a still.
+RUN = 4
 
 
 def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -46,14 +51,18 @@ def to_image(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
 
 
 class _Shown:
-    """A source frame, its time in seconds, and its RGB once something asks for it."""
+    """A source frame, its time in seconds, and what comes of its RGB once something asks for it."""
 
     def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, device: torch.device) -> None:
         self.frame, self.time, self._colour, self._device = frame, time, colour, device
 
     @cached_property
+    def image(self) -> np.ndarray:
+        return self._colour.to_rgb(self.frame)
+
+    @cached_property
     def rgb(self) -> Tensor:
-        return to_tensor(self._colour.to_rgb(self.frame), self._device)
+        return to_tensor(self.image, self._device)
 
     @property
     def original(self) -> av.VideoFrame:
@@ -68,6 +77,12 @@ def interpolate(
     *,
     factor: Fraction | int | None = None,
     fps: Fraction | int | None = None,
+    slow_motion: Fraction | int = 1,
+    slow_motion_audio: Literal["drop", "keep"] = "drop",
+    vfr: bool = False,
+    scene_cuts: bool = True,
+    scene_threshold: float = scenes.THRESHOLD,
+    duplicates: Literal["keep", "retime"] = "keep",
     device: torch.device | str = "cpu",
     codec: str = "libx264",
     crf: int = 16,
@@ -78,15 +93,22 @@ def interpolate(
     """Write `source` to `target` at a higher (or any other) frame rate; sound is copied, the duration stays.
 
     Output frame k is shown k / fps after the first frame. Where that is a source frame's own time, the
-    decoded frame goes to the encoder as it is; elsewhere `model` makes the frame from its two neighbours.
-    `target` appears when it is complete.
+    decoded frame goes to the encoder as it is; elsewhere `model` makes the frame from its two neighbours, or,
+    where a new shot begins between them, the earlier one is held. `target` appears when it is complete.
 
     Args:
         source: video file.
         target: video file; the suffix names the container.
         model: as `vfi_kernels.models.create` gives.
-        factor: output rate over source rate; 2 where neither this nor `fps` is given.
+        factor: output rate over source rate; 2, or 1 in slow motion, where neither this nor `fps` is given.
         fps: output rate, frames a second.
+        slow_motion: how many times longer the output lasts.
+        slow_motion_audio: what becomes of the sound then: left out, or copied at its own speed.
+        vfr: keep the source's own times, and put `factor` - 1 frames evenly between two of its frames.
+        scene_cuts: whether to look for cuts.
+        scene_threshold: what a cut scores at least, in (0, 1]; lower finds more.
+        duplicates: "retime" makes a run of up to four equal frames one that lasts as long, so that movement
+            goes on through it.
         device: where the model runs.
         codec: video encoder, for example libx264 or, lossless, ffv1.
         crf: constant rate factor of the encoder.
@@ -99,74 +121,92 @@ def interpolate(
         The number of frames written.
 
     Raises:
-        ValueError: factor or fps is not positive, or both are given.
+        ValueError: options that contradict each other, or a number out of range.
         VideoError: a file cannot be read or written as asked.
     """
     source, target = Path(source), Path(target)
-    if factor is not None and fps is not None:
-        raise ValueError("interpolate: expected factor or fps; got both")
-    if (factor if factor is not None else fps if fps is not None else 1) <= 0:
-        raise ValueError(
-            f"interpolate: factor and fps must be positive; got {factor if factor is not None else fps}"
-        )
+    cuts = scenes.CutDetector(scene_threshold) if scene_cuts else None
     _check_target(source, target, overwrite)
-    with Reader(source) as reader, complete_or_absent(target) as temporary:
-        if fps is None:
-            if reader.rate is None:
-                raise VideoError(f"{source}: states no frame rate; give the output's with --fps")
-            fps = reader.rate * (2 if factor is None else factor)
-        fps = Fraction(fps)
+    with Reader(source, as_stamped=vfr) as reader, complete_or_absent(target) as temporary:
+        try:
+            schedule = schedules.schedule_for(
+                reader.rate, reader.tick, factor=factor, fps=fps, stretch=slow_motion, vfr=vfr
+            )
+        except schedules.NoRateError as error:
+            raise VideoError(f"{source}: states no frame rate; give the output's with --fps") from error
         _tell_losses(reader, warn)
+        audio = reader.audio
+        if audio and slow_motion != 1 and slow_motion_audio == "drop":
+            audio = []
+            warn(
+                "sound left out: slow motion does not stretch it; --slow-motion-audio keep copies it as it is"
+            )
         writer = Writer(
             temporary,
             reader.first,
-            fps=fps,
+            fps=schedule.fps,
+            step=schedule.step,
             start=reader.start,
             codec=codec,
             crf=crf,
             aspect=reader.aspect,
-            audio=reader.audio,
+            audio=audio,
             warn=warn,
             name=str(target),
         )
-        expected = timing.frame_count(reader.duration, fps) if reader.duration else None
+        expected = schedule.count(reader.duration) if reader.duration else None
         done = 0
         with writer:
-            for number, frame in _made(reader, writer, model.to(device).eval(), fps, torch.device(device)):
-                writer.write(frame, number)
+            frames = _shown(reader, writer, torch.device(device))
+            if duplicates == "retime":
+                frames = schedules.without_runs(frames, _repeats, RUN)
+            spans = _spans(frames, reader, cuts)
+            for slot, frame in _made(spans, schedule, model.to(device).eval(), writer.colour):
+                writer.write(frame, round(slot.time / schedule.step), round(slot.length / schedule.step))
                 done += 1
                 progress(done, expected)
     return done
 
 
-def _made(
-    reader: Reader, writer: Writer, model: torch.nn.Module, fps: Fraction, device: torch.device
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Every output frame with its number, in order."""
-    colour = writer.colour
-    shown = None
+def _shown(reader: Reader, writer: Writer, device: torch.device) -> Iterator[_Shown]:
     for frame, time in reader.frames(writer.copy):
-        upcoming = _Shown(frame, time, colour, device)
-        if shown is not None:
-            yield from _between(shown, upcoming, model, fps, colour)
-        shown = upcoming
+        yield _Shown(frame, time, writer.colour, device)
+
+
+def _repeats(a: _Shown, b: _Shown) -> bool:
+    return scenes.repeats(a.image, b.image)
+
+
+def _spans(
+    frames: Iterator[_Shown], reader: Reader, cuts: scenes.CutDetector | None
+) -> Iterator[tuple[schedules.Span, _Shown, _Shown]]:
+    """Every source frame with its span and the next frame; the last one with itself."""
+    before = None
+    for number, frame in enumerate(frames):
+        held = cuts is not None and cuts(scenes.thumbnail(frame.image))
+        if before is not None:
+            yield schedules.Span(number - 1, before.time, frame.time, held), before, frame
+        before, last = frame, number
     # Nothing follows the last frame to be interpolated towards: it is held for as long as it is shown.
-    for number, _ in timing.between(shown.time, reader.end, fps):
-        yield number, shown.original
+    yield schedules.Span(last, before.time, reader.end, True), before, before
 
 
-def _between(
-    a: _Shown, b: _Shown, model: torch.nn.Module, fps: Fraction, colour: Converter
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    slots = timing.between(a.time, b.time, fps)
-    while batch := list(islice(slots, BATCH)):
-        if batch[0][1] == 0:
-            yield batch.pop(0)[0], a.original
-        if batch:
-            made = model.interpolate(a.rgb, b.rgb, [float(t) for _, t in batch])[0]
-            dtype = np.uint8 if colour.rgb == "rgb24" else np.uint16
-            for (number, _), frame in zip(batch, made, strict=True):
-                yield number, colour.from_rgb(to_image(frame, dtype))
+def _made(
+    spans: Iterator[tuple[schedules.Span, _Shown, _Shown]],
+    schedule: schedules.ConstantRate | schedules.OwnTimes,
+    model: torch.nn.Module,
+    colour: Converter,
+) -> Iterator[tuple[schedules.Slot, av.VideoFrame]]:
+    """Every output frame with its slot, in order."""
+    dtype = np.uint8 if colour.rgb == "rgb24" else np.uint16
+    for span, a, b in spans:
+        slots = schedule.slots(span)
+        while batch := list(islice(slots, BATCH)):
+            times = [float(slot.timestep) for slot in batch if not slot.original]
+            made = iter(model.interpolate(a.rgb, b.rgb, times)[0] if times else ())
+            for slot in batch:
+                image = None if slot.original else to_image(next(made), dtype)
+                yield slot, a.original if image is None else colour.from_rgb(image)
 
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:

@@ -25,6 +25,7 @@ class Reader:
         first: the first frame (av.VideoFrame).
         start: its time in the file, seconds.
         rate: nominal frames a second, or None where the file does not say.
+        tick: what its times count, seconds.
         duration: seconds as the file states it, or None: an estimate, for progress only.
         aspect: sample aspect ratio, or None.
         audio: the sound streams (av.AudioStream).
@@ -35,8 +36,14 @@ class Reader:
         VideoError: the file cannot be opened, holds no pictures, is damaged, or ends early.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, as_stamped: bool = False) -> None:
+        """
+        Args:
+            path: video file.
+            as_stamped: leave times as the container has rounded them, for an output that keeps them.
+        """
         self.path = Path(path)
+        self._as_stamped = as_stamped
         if not self.path.is_file():
             raise VideoError(f"{self.path}: no such file")
         try:
@@ -61,8 +68,8 @@ class Reader:
         kept = {s.index for s in (self._stream, *self.audio)}
         others = [s.type for s in streams if s.index not in kept]
         self.dropped = ", ".join(f"{others.count(kind)} {kind} stream(s)" for kind in dict.fromkeys(others))
-        self._tick = self._stream.time_base
-        stated = self._stream.duration and self._stream.duration * self._tick
+        self.tick = self._stream.time_base
+        stated = self._stream.duration and self._stream.duration * self.tick
         self.duration = stated or (
             self._container.duration and Fraction(self._container.duration, av.time_base)
         )
@@ -76,7 +83,7 @@ class Reader:
         if head is None:
             raise VideoError(f"{self.path}: holds no frames")
         self.first = head[0]
-        self.start = self.first.pts * self._tick if self.first.pts is not None else Fraction(0)
+        self.start = self.first.pts * self.tick if self.first.pts is not None else Fraction(0)
         self.aspect = self._stream.sample_aspect_ratio
         self._frames = chain([head], self._frames)
 
@@ -129,7 +136,7 @@ class Reader:
                 time = before + interval if number else Fraction(0)
             else:
                 start = frame.pts if start is None else start
-                time = self._snap((frame.pts - start) * self._tick)
+                time = self._snap((frame.pts - start) * self.tick)
             if number:
                 if time < before:
                     raise VideoError(f"{self.path}: the time stamp of frame {number} goes back")
@@ -140,16 +147,16 @@ class Reader:
             self.end = self._last_end(last, before, start or 0, interval)
 
     def _snap(self, time: Fraction) -> Fraction:
-        return timing.snap(time, self.rate, self._tick) if self.rate else time
+        return time if self._as_stamped or not self.rate else timing.snap(time, self.rate, self.tick)
 
     def _last_end(self, last: av.VideoFrame, time: Fraction, start: int, interval: Fraction) -> Fraction:
         """When the last frame goes off: as the stream states, or the frame, else after `interval`."""
         if self._is_mov and self._stream.duration:  # others count decoding delay, or do not say
-            stated = self._snap(((self._stream.start_time or 0) + self._stream.duration - start) * self._tick)
+            stated = self._snap(((self._stream.start_time or 0) + self._stream.duration - start) * self.tick)
             if stated > time:
                 return stated
         if last.duration:
-            return max(self._snap(time + last.duration * self._tick), time)
+            return max(self._snap(time + last.duration * self.tick), time)
         return time + interval
 
     def _decoded(self) -> Iterator[av.VideoFrame]:

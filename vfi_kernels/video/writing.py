@@ -47,6 +47,7 @@ class Writer:
         first: av.VideoFrame,
         *,
         fps: Fraction,
+        step: Fraction | None = None,
         start: Fraction = Fraction(0),
         codec: str = "libx264",
         crf: int = 16,
@@ -60,6 +61,7 @@ class Writer:
             path: file to write; its suffix names the container.
             first: a frame of the source: size, pixel format and colour tags follow it.
             fps: frames a second.
+            step: seconds that `write` counts in: 1 / fps where it is not given, less for a variable rate.
             start: time of frame 0 in the file, seconds.
             codec: name of a video encoder.
             crf: constant rate factor, where the encoder has one: lower is better and larger.
@@ -70,7 +72,7 @@ class Writer:
         """
         self.name = name or str(path)
         try:
-            self._tick = timing.common_tick(start, fps)
+            self._tick = timing.common_tick(start, fps, step)
             encoder = _encoder(codec)
             self.colour = Converter(first, codec, [f.name for f in encoder.video_formats or []])
             # MP4 states durations in its own time scale, by default milliseconds, which rounds those of
@@ -79,7 +81,8 @@ class Writer:
             self._container = av.open(f"file:{path}", "w", container_options=scale)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(_sentence(error, self.name)) from error
-        self._first, self._step = int(start / self._tick), int(1 / fps / self._tick)
+        self._first, self._step = int(start / self._tick), int((step or 1 / fps) / self._tick)
+        self._lengths: dict[int, int] = {}
         try:
             options = {} if codec == "ffv1" else {"crf": str(crf)}
             self._stream = self._container.add_stream(codec, rate=fps, options=options)
@@ -88,6 +91,10 @@ class Writer:
             context.pix_fmt = self.colour.format
             context.time_base = self._stream.time_base = self._tick
             if self._container.format.name == "avi":
+                if step not in (None, 1 / fps):
+                    raise VideoError(
+                        f"{self.name}: AVI has no time stamps for a variable rate; MP4 and MKV do"
+                    )
                 context.max_b_frames = 0  # AVI has no time stamps: frames are shown in the order of the file
             for tag, value in self.colour.tags.items():
                 setattr(context, tag, value)
@@ -121,9 +128,13 @@ class Writer:
         made.disposition = stream.disposition
         return made
 
-    def write(self, frame: av.VideoFrame, number: int) -> None:
-        """Encode one frame, in the pixel format of `colour`, as output frame `number`. Numbers rise."""
+    def write(self, frame: av.VideoFrame, number: int, length: int = 1) -> None:
+        """Encode one frame, in the pixel format of `colour`, shown `number` steps after frame 0 for `length`.
+
+        Numbers rise.
+        """
         frame.pts = self._first + number * self._step
+        self._lengths[frame.pts] = length * self._step
         frame.time_base = self._tick
         # Else the encoder repeats the source's choice of key frames.
         frame.pict_type = 0
@@ -139,7 +150,7 @@ class Writer:
     def _mux(self, encode: Callable[[], list[av.Packet]]) -> None:
         for packet in self._guard(encode):
             # Encoders leave it open, and then the last frame has no length in most containers.
-            packet.duration = self._step
+            packet.duration = self._lengths.pop(packet.pts, self._step)
             self._guard(lambda packet=packet: self._container.mux(packet))
 
     def _guard(self, action: Callable[[], object]) -> object:
