@@ -16,8 +16,8 @@ __all__ = ["THRESHOLD", "CutDetector", "distance", "repeats", "thumbnail"]
 # Cuts between unlike shots score 0.5 to 0.7; eight times the speed of ordinary motion stays below 0.16.
 THRESHOLD = 0.3
 
-# A cut also stands out by this factor from the mean of the last RECENT scores: in noise, strobes and whip
-# pans every frame differs.
+# A cut also stands out by this factor from the mean of the last RECENT scores: in confetti and whip pans
+# every frame differs.
 STANDS_OUT = 1.5
 RECENT = 8
 
@@ -74,7 +74,7 @@ class CutDetector:
             return False
         score = distance(before, thumb)
         level = sum(self._scores) / RECENT
-        # A single cut must not hide the next one, a row of them must.
+        # Bounded, so that plain cuts never hide others: in a slide show every frame is one.
         self._scores.append(min(score, self.threshold))
         return score > self.threshold and score > STANDS_OUT * level
 

@@ -90,12 +90,14 @@ class Writer:
             context.width, context.height = self.colour.size
             context.pix_fmt = self.colour.format
             context.time_base = self._stream.time_base = self._tick
-            if self._container.format.name == "avi":
-                if step not in (None, 1 / fps):
-                    raise VideoError(
-                        f"{self.name}: AVI has no time stamps for a variable rate; MP4 and MKV do"
-                    )
-                context.max_b_frames = 0  # AVI has no time stamps: frames are shown in the order of the file
+            variable = step not in (None, 1 / fps)
+            avi = self._container.format.name == "avi"
+            if avi and variable:
+                raise VideoError(f"{self.name}: AVI has no time stamps for a variable rate; MP4 and MKV do")
+            if avi or (variable and path.suffix in MP4):
+                # Frames must not be reordered: AVI shows them in the order of the file, and MP4 states lengths
+                # in it, whose sum is the clip's only where the last one shown is the last one there.
+                context.max_b_frames = 0
             for tag, value in self.colour.tags.items():
                 setattr(context, tag, value)
             if aspect and codec == "ffv1":
