@@ -95,8 +95,8 @@ class Writer:
             if avi and variable:
                 raise VideoError(f"{self.name}: AVI has no time stamps for a variable rate; MP4 and MKV do")
             if avi or (variable and path.suffix in MP4):
-                # Frames must not be reordered: AVI shows them in the order of the file, and MP4 states lengths
-                # in it, whose sum is the clip's only where the last one shown is the last one there.
+                # Frames must not be reordered: AVI shows them in the order of the file, and MP4 states their
+                # lengths in it, whose sum is the clip's only where the last one shown is the last one there.
                 context.max_b_frames = 0
             for tag, value in self.colour.tags.items():
                 setattr(context, tag, value)
