@@ -131,18 +131,24 @@ def test_own_times(times: list[Fraction], factor: int, stretch: Fraction, cuts: 
     assert sum(s.length for s in slots) == times[-1] * stretch
 
 
-@given(st.lists(st.integers(0, 2), max_size=40), st.integers(1, 5))
-def test_runs(values: list[int], limit: int) -> None:
-    """Short runs become one item, longer ones pass whole."""
-    expected: list[tuple[int, int]] = []
-    for _, group in groupby(enumerate(values), key=lambda item: item[1]):
-        run = list(group)
-        expected += run[:1] if len(run) <= limit else run
-    assert list(without_runs(enumerate(values), lambda a, b: a[1] == b[1], limit)) == expected
+# Lengths of runs; neighbours differ.
+runs = st.lists(st.integers(1, 12), max_size=10)
 
 
-@given(st.lists(st.integers(0, 1), min_size=1, max_size=40), st.integers(1, 5))
-def test_runs_keep_the_duration_and_stream(values: list[int], limit: int) -> None:
+def test_truth_table_runs() -> None:
+    def kept(text: str, limit: int) -> str:
+        return "".join(without_runs(text, lambda a, b: a == b, limit))
+
+    assert kept("aabbbcdddd", 3) == "abcdddd"
+    assert kept("aaaaaaaabb", 3) == "aaaaaaaab"  # a still passes whole, its end too
+    assert kept("aabb", 1) == "aabb"
+    assert kept("", 3) == ""
+
+
+@given(runs, st.integers(1, 5))
+def test_runs(lengths: list[int], limit: int) -> None:
+    """Short ones become one item, longer ones pass whole, and nothing is read far ahead."""
+    values = [k for k, length in enumerate(lengths) for _ in range(length)]
     taken = 0
 
     def reading() -> Iterator[tuple[int, int]]:
@@ -153,10 +159,15 @@ def test_runs_keep_the_duration_and_stream(values: list[int], limit: int) -> Non
 
     kept = []
     for item in without_runs(reading(), lambda a, b: a[1] == b[1], limit):
-        assert taken - item[0] <= limit  # how far it reads ahead
+        assert taken - item[0] <= limit
         kept.append(item)
+    assert [value for _, value in kept] == [
+        k for k, length in enumerate(lengths) for _ in range(1 if length <= limit else length)
+    ]
+    # the first of a run stays, and lasts until the next one: the whole is as long as before
     times = [F(number) for number, _ in kept] + [F(len(values))]
     assert sum(s.length for s in slots_of(OwnTimes(2, F(1), F(2)), times)) == len(values)
+    assert all(number == values.index(value) for number, value in kept if lengths[value] <= limit)
 
 
 def test_repeats_are_measured_against_the_first_of_a_run() -> None:
