@@ -117,6 +117,13 @@ def test_variable_rate_out_is_exact_and_as_long(
         assert abs(gap) < 2 * MS
 
 
+def test_variable_rate_out_keeps_rounded_stamps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Matroska's milliseconds are the input's own, and not taken for the 30000/1001 that they stand for."""
+    source = make_clip(tmp_path / "in.mkv", F(30000, 1001), 5)
+    times = run(source, tmp_path / "out.mp4", "--vfr", "--codec", "libx264", capsys=capsys)
+    assert [time * MS for time in times[::2]] == times_of(source) == [0, 33 * MS, 67 * MS, 100 * MS, 133 * MS]
+
+
 def test_variable_rate_needs_time_stamps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_clip(tmp_path / "in.mp4", count=2)
     assert cli.main(["interpolate", str(source), str(tmp_path / "out.avi"), "--vfr", "--model", "blend"]) == 1
