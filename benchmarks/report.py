@@ -2,8 +2,9 @@
 
     python benchmarks/report.py [--check] [--readme FILE] [--results FOLDER]
 
-In README.md the lines between the two markers are replaced. --check writes nothing and exits 1 where that
-would change a file. A figure comes from a results file or is not there; `-` is one that was not measured.
+In README.md the lines between the two markers are replaced, from results/*.json alone; results/more holds
+runs that ask something else (one thread, tiny images). --check writes nothing and exits 1 where that would
+change a file. A figure comes from a results file or is not there; `-` is one that was not measured.
 """
 
 import argparse
@@ -186,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     contents = load(options.results)
     wanted = {
         options.readme: with_block(options.readme.read_text(), short(contents)),
-        options.results / "README.md": full(contents),
+        options.results / "README.md": full(contents + load(options.results / "more")),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:

@@ -179,3 +179,17 @@ SAMPLES = [
         lambda i, v, h, j, u, k: [[i, j], [v, u], [h, k], "replicate", False],
     ),
 ]
+
+
+def sepconv_inputs(terms, n, c, h, w, kv, kh, dtypes, padding) -> list:
+    """Arguments of the operator sepconv for `terms` images, of any content."""
+    more = (kv - 1, kh - 1) if padding == "valid" else (0, 0)
+    images = [image(n, c, h + more[0], w + more[1], dtype=dtypes[0]) for _ in range(terms)]
+    verticals = [taps(n, kv, h, w, dtype=dtypes[1]) for _ in range(terms)]
+    return [
+        images,
+        verticals,
+        [taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)],
+        padding,
+        False,
+    ]

@@ -59,19 +59,6 @@ def test_truth_table_of_gradients(backend: Backend):
     assert grads[2].flatten().tolist() == [2, 4, 6, 4, 6, 6]
 
 
-def inputs_of(terms, n, c, h, w, kv, kh, dtypes, padding) -> list:
-    more = (kv - 1, kh - 1) if padding == "valid" else (0, 0)
-    images = [samples.image(n, c, h + more[0], w + more[1], dtype=dtypes[0]) for _ in range(terms)]
-    verticals = [samples.taps(n, kv, h, w, dtype=dtypes[1]) for _ in range(terms)]
-    return [
-        images,
-        verticals,
-        [samples.taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)],
-        padding,
-        False,
-    ]
-
-
 def check(backend: Backend, inputs: list) -> None:
     got, dtype = backend.forward("sepconv", inputs), inputs[0][0].dtype
     oracle.assert_result(got, oracle.sepconv(*inputs), dtype)
@@ -86,7 +73,7 @@ def check(backend: Backend, inputs: list) -> None:
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 @pytest.mark.parametrize("dtypes", samples.DTYPES_WITH_BYTE, ids=str)
 def test_matches_reference(backend: Backend, dtypes, padding, terms):
-    check(backend, inputs_of(terms, 2, 3, 7, 9, 5, 4, dtypes, padding))
+    check(backend, samples.sepconv_inputs(terms, 2, 3, 7, 9, 5, 4, dtypes, padding))
 
 
 @pytest.mark.parametrize(
@@ -95,18 +82,22 @@ def test_matches_reference(backend: Backend, dtypes, padding, terms):
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 def test_numbers_of_taps(backend: Backend, padding, c, h, w, kv, kh):
     """51 as in SepConv, more than the image is high, and sizes that no tile divides."""
-    check(backend, inputs_of(1, 2, c, h, w, kv, kh, (FLOAT, FLOAT), padding))
+    check(backend, samples.sepconv_inputs(1, 2, c, h, w, kv, kh, (FLOAT, FLOAT), padding))
 
 
 def test_terms_of_different_taps(backend: Backend):
-    first, second = (inputs_of(1, 2, 3, 5, 7, kv, kh, (FLOAT, FLOAT), "valid") for kv, kh in [(3, 6), (4, 1)])
+    first, second = (
+        samples.sepconv_inputs(1, 2, 3, 5, 7, kv, kh, (FLOAT, FLOAT), "valid") for kv, kh in [(3, 6), (4, 1)]
+    )
     check(backend, [*(a + b for a, b in zip(first[:3], second[:3], strict=True)), "valid", False])
 
 
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 def test_gradcheck(differentiable: str, padding):
     def sizes() -> list[Tensor]:
-        [image], [vertical], [horizontal], *_ = inputs_of(1, 1, 2, 3, 4, 2, 5, (DOUBLE, DOUBLE), padding)
+        [image], [vertical], [horizontal], *_ = samples.sepconv_inputs(
+            1, 1, 2, 3, 4, 2, 5, (DOUBLE, DOUBLE), padding
+        )
         return [t.to(differentiable) for t in (image, vertical, horizontal)]
 
     tensors = [*sizes(), *sizes()]
@@ -201,7 +192,7 @@ def test_edge_inputs(backend: Backend, padding):
         (3, 1, 1, 6, 2, 9),
         (1, 1, 6, 1, 3, 3),
     ]:
-        inputs = inputs_of(2, n, c, h, w, kv, kh, (FLOAT, FLOAT), padding)
+        inputs = samples.sepconv_inputs(2, n, c, h, w, kv, kh, (FLOAT, FLOAT), padding)
         got = backend.forward("sepconv", inputs)
         assert got.shape == (n, c, h, w)
         if n:
@@ -210,13 +201,13 @@ def test_edge_inputs(backend: Backend, padding):
             grads = backend.gradients("sepconv", got, inputs)
             assert [g.shape for g in grads] == [t.shape for part in inputs[:3] for t in part]
     # Inf and NaN come out where a window holds them, and only there; large finite numbers stay finite.
-    inputs = inputs_of(1, 1, 1, 4, 40, 3, 3, (FLOAT, FLOAT), padding)
+    inputs = samples.sepconv_inputs(1, 1, 1, 4, 40, 3, 3, (FLOAT, FLOAT), padding)
     inputs[0][0][0, 0, 2, 30], inputs[0][0][0, 0, 2, 5] = INF, NAN
     got, expected = backend.forward("sepconv", inputs), oracle.sepconv(*inputs)
     oracle.assert_result(got.nan_to_num(0, 0, 0), expected.nan_to_num(0, 0, 0), FLOAT)
     assert torch.equal(got.cpu().isnan(), expected.isnan())
     assert torch.equal(got.cpu().isinf(), expected.isinf())
-    inputs = inputs_of(1, 1, 1, 4, 40, 3, 3, (FLOAT, FLOAT), padding)
+    inputs = samples.sepconv_inputs(1, 1, 1, 4, 40, 3, 3, (FLOAT, FLOAT), padding)
     for scale in (1e30, 1e-30):
         scaled = [[inputs[0][0] * scale], *inputs[1:]]
         got = backend.forward("sepconv", scaled).cpu().double() / scale
@@ -225,7 +216,7 @@ def test_edge_inputs(backend: Backend, padding):
 
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 def test_pair_is_the_sum(differentiable: str, padding):
-    first, second = (inputs_of(1, 2, 3, 5, 7, 4, 6, (HALF, FLOAT), padding) for _ in range(2))
+    first, second = (samples.sepconv_inputs(1, 2, 3, 5, 7, 4, 6, (HALF, FLOAT), padding) for _ in range(2))
     first, second = ([t[0].to(differentiable) for t in part[:3]] for part in (first, second))
     got = vfi_kernels.sepconv_pair(*first, *second, padding=padding)
     # Rounded to half precision once, where two calls round twice.
@@ -234,14 +225,16 @@ def test_pair_is_the_sum(differentiable: str, padding):
 
 
 def test_mixed_dtypes_of_taps(differentiable: str):
-    [image], [vertical], [horizontal], *_ = inputs_of(1, 1, 2, 3, 4, 3, 3, (HALF, HALF), "valid")
+    [image], [vertical], [horizontal], *_ = samples.sepconv_inputs(1, 1, 2, 3, 4, 3, 3, (HALF, HALF), "valid")
     image, vertical, horizontal = (t.to(differentiable) for t in (image, vertical, horizontal))
     expected = vfi_kernels.sepconv(image, vertical, horizontal)
     assert torch.equal(vfi_kernels.sepconv(image, vertical.float(), horizontal), expected)
 
 
 def test_autocast(differentiable: str):
-    [image], [vertical], [horizontal], *_ = inputs_of(1, 1, 2, 3, 4, 3, 3, (FLOAT, torch.bfloat16), "valid")
+    [image], [vertical], [horizontal], *_ = samples.sepconv_inputs(
+        1, 1, 2, 3, 4, 3, 3, (FLOAT, torch.bfloat16), "valid"
+    )
     image, vertical, horizontal = (t.to(differentiable) for t in (image, vertical, horizontal))
     expected = vfi_kernels.sepconv(image, vertical.float(), horizontal.float())
     with torch.autocast(differentiable, torch.bfloat16):
@@ -270,20 +263,20 @@ def test_accuracy_of_many_taps(backend: Backend):
 def test_sizes_around_the_blocks(compiled: None, padding, width, kv, kh):
     """Widths and heights that no vector, strip or tile divides, and images smaller than the taps."""
     backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
-    check(backend, inputs_of(2, 1, 4, 6, width, kv, kh, (FLOAT, FLOAT), padding))
+    check(backend, samples.sepconv_inputs(2, 1, 4, 6, width, kv, kh, (FLOAT, FLOAT), padding))
 
 
 def test_wider_than_a_tile(compiled: None):
     backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
     for padding in ("valid", "replicate"):
-        check(backend, inputs_of(1, 2, 1, 18, 530, 3, 5, (FLOAT, FLOAT), padding))
+        check(backend, samples.sepconv_inputs(1, 2, 1, 18, 530, 3, 5, (FLOAT, FLOAT), padding))
 
 
 @pytest.mark.parametrize(("h", "w"), [(37, 83), (2, 540)])
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 def test_threads_change_nothing(compiled: None, padding, h, w):
     backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
-    inputs = inputs_of(1, 2, 3, h, w, 9, 6, (FLOAT, FLOAT), padding)
+    inputs = samples.sepconv_inputs(1, 2, 3, h, w, 9, 6, (FLOAT, FLOAT), padding)
     grad, threads, results = samples.image(2, 3, h, w), torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):
@@ -301,7 +294,7 @@ def test_special_values_in_gradients(compiled: None, padding, special):
     """Inf and NaN of the gradient, a tap or the image reach what they are multiplied with, and no more."""
     backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
     for which in range(4):
-        inputs = inputs_of(1, 1, 3, 9, 30, 5, 6, (FLOAT, FLOAT), padding)
+        inputs = samples.sepconv_inputs(1, 1, 3, 9, 30, 5, 6, (FLOAT, FLOAT), padding)
         grad = samples.image(1, 3, 9, 30)
         [grad, inputs[0][0], inputs[1][0], inputs[2][0]][which][0, 1, 4, 13] = special
         got = backend.gradients("sepconv", grad, inputs)
@@ -314,7 +307,7 @@ def test_special_values_in_gradients(compiled: None, padding, special):
 def test_layouts_of_taps_and_gradient(compiled: None):
     backend = Backend("cpu", "cpu", torch.ops.vfi_kernels)
     for dtypes in [(FLOAT, FLOAT), (HALF, HALF), (DOUBLE, DOUBLE)]:
-        inputs = inputs_of(1, 2, 3, 7, 35, 6, 9, dtypes, "replicate")
+        inputs = samples.sepconv_inputs(1, 2, 3, 7, 35, 6, 9, dtypes, "replicate")
         grad = samples.image(1, 1, 1, 1, dtype=dtypes[0]).expand(2, 3, 7, 35)
         last = [[t.contiguous(memory_format=torch.channels_last) for t in part] for part in inputs[:3]]
         expected = oracle.gradients("sepconv", grad, inputs)

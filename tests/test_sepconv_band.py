@@ -33,16 +33,7 @@ BAND, PLAIN = Emulated(), Emulated(0)
 
 
 def inputs_of(n=1, c=3, h=5, w=33, kv=51, kh=51, dtypes=(FLOAT, FLOAT), padding="replicate", terms=1) -> list:
-    more = (kv - 1, kh - 1) if padding == "valid" else (0, 0)
-    images = [samples.image(n, c, h + more[0], w + more[1], dtype=dtypes[0]) for _ in range(terms)]
-    verticals = [samples.taps(n, kv, h, w, dtype=dtypes[1]) for _ in range(terms)]
-    return [
-        images,
-        verticals,
-        [samples.taps(n, kh, h, w, dtype=dtypes[1]) for _ in range(terms)],
-        padding,
-        False,
-    ]
+    return samples.sepconv_inputs(terms, n, c, h, w, kv, kh, dtypes, padding)
 
 
 def forward(inputs: list, coarse: bool = False) -> Tensor:

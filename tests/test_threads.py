@@ -1,6 +1,5 @@
 """Which calls spread over threads, told by the threads that a fresh process has afterwards."""
 
-import os
 import subprocess
 import sys
 
@@ -13,40 +12,57 @@ pytestmark = [
     pytest.mark.skipif(torch.get_num_threads() < 2, reason="torch uses one thread here"),
 ]
 
+# Starts threads where a call spreads: one call a process, since threads stay.
 COUNT = """
 import numpy, os, sys, torch, vfi_kernels
-def zeros(*shape):  # not torch's, which fills large ones with threads
-    return torch.from_numpy(numpy.zeros(shape, numpy.float32))
-height, width, allowed = map(int, sys.argv[1:])
+def zeros(channels, more=0):  # not torch's, which fills large ones with threads
+    return torch.from_numpy(numpy.zeros((1, channels, size + more, size + more), numpy.float32))
+size, channels, allowed = map(int, sys.argv[2:])
 if allowed:
     torch.set_num_threads(allowed)
-grad, frame, flow, mask, taps = (zeros(1, c, height, width) for c in (3, 3, 2, 1, 5))
-wide = zeros(1, 3, height + 4, width + 4)
+ops = torch.ops.vfi_kernels
+frame, flow, voxels, mask, taps, wide = map(zeros, (channels, 2, 3, 1, 5, channels), (0, 0, 0, 0, 0, 4))
 before = len(os.listdir("/proc/self/task"))
-vfi_kernels.warp_blend(frame, frame, flow, flow, mask)
-vfi_kernels.sepconv(wide, taps, taps)
-backward = torch.ops.vfi_kernels._warp_blend_backward
-backward(grad, frame, frame, flow, flow, mask, None, False, "border", 0b011111)
+exec(sys.argv[1])
 print(len(os.listdir("/proc/self/task")) - before)
 """
+CALLS = {
+    "warp_blend": "ops.warp_blend(frame, frame, flow, flow, mask, None, False, 'border')",
+    "voxel_flow": "ops.voxel_flow(frame, frame, voxels, 'interpolate', 'border')",
+    "backwarp": "ops.backwarp([frame], flow, 'border')",
+    "sepconv": "ops.sepconv([wide], [taps], [taps], 'valid', False)",
+    "inputs": "ops._warp_blend_backward("
+    "frame, frame, frame, flow, flow, mask, None, False, 'border', 0b011100)",
+    "frames": "ops._warp_blend_backward("
+    "frame, frame, frame, flow, flow, mask, None, False, 'border', 0b000011)",
+    "flow": "ops._backwarp_backward([frame], [frame], flow, 'border', 0b10)",
+    "taps": "ops._sepconv_backward(frame, [wide], [taps], [taps], 'valid', False, 0b110)",
+}
 
 
-def started(height: int, width: int, allowed: int = 0) -> int:
-    """How many threads the calls start."""
+def started(call: str, size: int, channels: int = 3, allowed: int = 0) -> int:
+    """How many threads a call on size x size pixels starts."""
     child = subprocess.run(
-        [sys.executable, "-c", COUNT, *map(str, (height, width, allowed))],
-        capture_output=True, text=True, check=True, env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+        [sys.executable, "-c", COUNT, CALLS[call], *map(str, (size, channels, allowed))],
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     return int(child.stdout)
 
 
-def test_large_calls_spread():
-    assert started(256, 256) == torch.get_num_threads() - 1
+@pytest.mark.parametrize("call", CALLS)
+def test_large_calls_spread(call: str):
+    assert started(call, 256) == torch.get_num_threads() - 1
 
 
-def test_small_calls_stay_on_one_thread():
-    assert started(16, 16) == 0
+@pytest.mark.parametrize("call", ["warp_blend", "inputs", "flow"])
+def test_many_channels_make_a_call_large(call: str):
+    assert started(call, 100, channels=64) == torch.get_num_threads() - 1
+
+
+@pytest.mark.parametrize("call", ["warp_blend", "sepconv", "frames"])
+def test_small_calls_stay_on_one_thread(call: str):
+    assert started(call, 16) == 0
 
 
 def test_torchs_number_of_threads_counts():
-    assert started(256, 256, allowed=1) == 0
+    assert started("warp_blend", 256, allowed=1) == 0

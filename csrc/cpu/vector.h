@@ -310,7 +310,7 @@ struct Lanes<VFI_VERSION::Vector<float>> {
   template <class T>
   static VFI_FN V read(const T* p, i64 stride) {
     if (stride == 1) return VFI_VERSION::load_as<float>(p);
-    if (stride == 0) return V{} + number<float>(*p);
+    if (stride == 0) return VFI_VERSION::all<V>(number<float>(*p));
     if constexpr (sizeof(T) == 2)  // converted together
       return VFI_VERSION::value_of<T, V>(
           VFI_VERSION::build<VFI_VERSION::Vector<u32>>([=](int i) { return u32(p[i * stride].bits); }));
@@ -322,7 +322,7 @@ struct Lanes<VFI_VERSION::Vector<float>> {
     if (stride == 1) return VFI_VERSION::save_as(p, v);
     T numbers[VFI_VERSION::kLanesOf<V>];
     VFI_VERSION::save_as(numbers, v);
-    for (const T& x : numbers) p[(&x - numbers) * stride] = x;
+    for (int i = 0; i < VFI_VERSION::kLanesOf<V>; ++i) p[i * stride] = numbers[i];
   }
   static VFI_FN Int truncated(V v) { return __builtin_convertvector(v, Int); }
   static VFI_FN V real(Int i) { return __builtin_convertvector(i, V); }

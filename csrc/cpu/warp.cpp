@@ -51,6 +51,11 @@ VFI_FN int narrow_row(const Row<K>& row, int begin, int end, int w, const At& la
   return planar_row(sources.in, row.channels, begin, end, w, out, row.channel, lane_at, exact);
 }
 
+// How many of the kPixels pixels from column x on are not written by the row's last vector, which overlaps
+// the one before it. That one has the last word whatever the order, so that no result depends on where a span
+// or a thread's rows end.
+VFI_FN int own_pixels(int x, int w) { return x < w - kPixels ? std::min(kPixels, w - kPixels - x) : kPixels; }
+
 // Calls body(x) for the vectors of a span that the bits of `again` name.
 template <int K, class Body>
 void for_each_of(u32 again, const Span<K>& span, const Body& body) {
@@ -82,7 +87,7 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
         const auto lane_at = [&](int x) __attribute__((always_inline)) {
           return Op::template lane<Reals>(mine, n, y, x);
         };
-        const auto exact_at = [&](int x) { exact(n, y, x, kPixels); };
+        const auto exact_at = [&](int x) { exact(n, y, x, own_pixels(x, q.w)); };
         if (narrow) return narrow_row<T>(row, first, last, q.w, lane_at, exact_at);
         return for_each_span(row.in, first, last, q.w, lane_at,
                              [&](const Span<2>& span) { for_each_of(sample(row, span), span, exact_at); });
@@ -120,7 +125,7 @@ void backwarp_narrow(const BackwarpParams<F, float>& p, Row<1> row, int k, i64 b
     move_to(row, p, k, n, y);
     return narrow_row<T>(
         row, first, last, p.w, [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); },
-        [&](int x) { backwarp_forward_block(p, k, n, y, x, kPixels); });
+        [&](int x) { backwarp_forward_block(p, k, n, y, x, own_pixels(x, p.w)); });
   });
 }
 
@@ -148,7 +153,7 @@ void backwarp_group(const BackwarpParams<F, float>& p, ImageGroup& group, i64 be
     const auto sample = [&](const Span<1>& span) {
       for (int j = 0; j < group.count; ++j)
         for_each_of(group.samplers[j](group.rows[j], span), span,
-                    [&](int x) { backwarp_forward_block(p, group.image[j], n, y, x, kPixels); });
+                    [&](int x) { backwarp_forward_block(p, group.image[j], n, y, x, own_pixels(x, p.w)); });
     };
     return for_each_span(group.rows[0].in, first, last, p.w, lane_at, sample);
   });

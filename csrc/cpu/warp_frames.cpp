@@ -47,6 +47,7 @@ struct LocatorAt final : Locator<A> {
   Landings<A> locate(i64 n, int y, int x, int count, const Band& band) const override {
     Landings<A> l;
     l.touching = 0;
+    std::fill_n(l.gain, kBlock, A(0));  // read for all pixels of a vector
     for_each_vector<A>(count, [&](auto v, int i) __attribute__((always_inline)) {
       const auto ay = axis_at(lane_at(v, n, y, x + i).y, h, padding);
       const u32 touching = bits_of_lanes(band.touched_by(ay.lo));

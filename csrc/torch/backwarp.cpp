@@ -78,15 +78,21 @@ BackwarpParams<F, A> params_of(const std::vector<Tensor>& images, const Tensor& 
   return p;
 }
 
+// The cost of a row of all images, for on_cpu.
+template <class F, class A>
+i64 row_cost(const BackwarpParams<F, A>& p) {
+  i64 channels = 0;
+  for (int k = 0; k < p.count; ++k) channels += p.images[k].channels;
+  return cost_of(p.w, channels);
+}
+
 std::vector<Tensor> forward(const std::vector<Tensor>& images,  // each [N, C, H, W]
                             const Tensor& flow,                 // [N * T, 2, H, W] dx, dy in pixels
                             std::string_view padding) {
   const BatchSizes s = check(images, flow);
   std::vector<Tensor> outs;
-  i64 channels = 0;
   for (const Tensor& image : images) {
     outs.push_back(empty(image, {s.n, image.size(1), s.h, s.w}, image.scalar_type()));
-    channels += image.size(1);
   }
   if (s.n == 0) return outs;
   with_flow_types(
@@ -99,7 +105,7 @@ std::vector<Tensor> forward(const std::vector<Tensor>& images,  // each [N, C, H
         if (!flow.is_cpu())
           return on_cuda(flow, [&](void* stream) { return cuda::backwarp_forward(p, stream); });
 #endif
-        on_cpu(s.n * s.h, s.w * channels / 3, [&](i64 begin, i64 end) { backwarp_forward(p, begin, end); });
+        on_cpu(s.n * s.h, row_cost(p), [&](i64 begin, i64 end) { backwarp_forward(p, begin, end); });
       });
   return outs;
 }
@@ -134,7 +140,7 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
       return on_cuda(flow, [&](void* stream) { return cuda::backwarp_backward(p, stream); });
 #endif
     if (p.grad_flow.data)
-      on_cpu(s.n * s.h, s.w, [&](i64 begin, i64 end) { backwarp_backward_flow(p, begin, end); });
+      on_cpu(s.n * s.h, row_cost(p), [&](i64 begin, i64 end) { backwarp_backward_flow(p, begin, end); });
     if (!grads.wanted(0, p.count)) return;
     std::vector<Reach> reaches(s.n * s.h);
     on_cpu(s.n * s.h, s.w / kReachesAPixel,
@@ -142,7 +148,7 @@ std::vector<Tensor> backward(const std::vector<Tensor>& grads_out, const std::ve
     for (int k = 0; k < p.count; ++k)
       if (p.images[k].grad_image.data)
         on_cpu(s.n / p.repeat * bands_of(p.h, p.w),
-               band_rows(p.w) * s.w * p.repeat * p.images[k].channels / 3,
+               cost_of(band_rows(p.w) * s.w * p.repeat, p.images[k].channels),
                [&](i64 begin, i64 end) { backwarp_backward_image(p, k, reaches.data(), begin, end); });
   });
   return grads.results();

@@ -8,15 +8,10 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
 
 #include <algorithm>
 #include <array>
 #include <climits>
-#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -92,19 +87,6 @@ inline bool follows_channels_last(const Tensor& t) {
   return true;
 }
 
-// Fresh memory comes from the system page by page. For 100 MB in pages of 4 KB that takes longer than most
-// kernels take to write them, so that large tensors ask for large pages. Only a hint: what was there stays.
-inline void ask_for_large_pages([[maybe_unused]] void* data, [[maybe_unused]] i64 bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr i64 kLargePage = 2 << 20;
-  if (bytes < 2 * kLargePage) return;
-  const uintptr_t page = sysconf(_SC_PAGESIZE);
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-}
-
 // An uninitialised tensor on the device of `like` and in its layout.
 inline Tensor empty(const Tensor& like, const Sizes& s, ScalarType dtype) {
   const Sizes planar = {s[1] * s[2] * s[3], s[2] * s[3], s[3], 1};
@@ -119,9 +101,7 @@ inline Tensor empty(const Tensor& like, const Sizes& s, ScalarType dtype) {
       steps{strides[0], strides[1], strides[2], strides[3]};
   STABLE_TORCH_ERROR_CODE_CHECK(
       aoti_torch_empty_strided(4, sizes.data(), steps.data(), type, device_type, device, &handle));
-  Tensor t(handle);
-  if (t.is_cpu()) ask_for_large_pages(t.mutable_data_ptr(), t.numel() * int64_t(t.element_size()));
-  return t;
+  return Tensor(handle);
 }
 
 inline bool is_empty(const Tensor& t) { return t.numel() == 0; }
@@ -180,8 +160,11 @@ void with_types(ScalarType image, ScalarType input, const Fn& f) {
 // Of so many pixels the reach is found in the time that one takes to be read and weighed.
 constexpr i64 kReachesAPixel = 16;
 
+// The cost of pixels with so many channels, in pixels of three.
+inline i64 cost_of(i64 pixels, i64 channels) { return pixels * std::max<i64>(channels, 3) / 3; }
+
 // Spreads the units of a CPU kernel over torch's threads. work: rough cost of a unit in pixels; small calls
-// stay on one thread.
+// stay on one thread. So do calls from inside of a parallel region: parallel_for sees to that.
 template <class Body>
 void on_cpu(i64 units, i64 work, const Body& body) {
   constexpr i64 kPixelsAThread = 16384;

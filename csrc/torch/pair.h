@@ -44,7 +44,8 @@ void run_forward(const typename Op::Params& p, [[maybe_unused]] const Tensor& fr
   if (!frame0.is_cpu())
     return on_cuda(frame0, [&](void* stream) { return cuda::pair_forward<Op>(p, stream); });
 #endif
-  on_cpu(i64(p.pair.n) * p.pair.h, p.pair.w, [&](i64 begin, i64 end) { pair_forward<Op>(p, begin, end); });
+  on_cpu(i64(p.pair.n) * p.pair.h, cost_of(p.pair.w, p.pair.c),
+         [&](i64 begin, i64 end) { pair_forward<Op>(p, begin, end); });
 }
 
 template <class Op>
@@ -55,12 +56,13 @@ void run_backward(const typename Op::Params& p, [[maybe_unused]] const Tensor& f
 #endif
   const auto& q = p.pair;
   if (Op::wants_inputs(p))
-    on_cpu(i64(q.n) * q.h, q.w, [&](i64 begin, i64 end) { pair_backward_inputs<Op>(p, begin, end); });
+    on_cpu(i64(q.n) * q.h, cost_of(q.w, q.c),
+           [&](i64 begin, i64 end) { pair_backward_inputs<Op>(p, begin, end); });
   if (!q.grad_frame0.data && !q.grad_frame1.data) return;
   std::vector<Reach> reaches(2 * i64(q.n) * q.h);
   on_cpu(i64(q.n) * q.h, q.w / kReachesAPixel,
          [&](i64 begin, i64 end) { pair_reaches<Op>(p, reaches.data(), begin, end); });
-  on_cpu(q.n / q.repeat * i64(bands_of(q.h, q.w)) * 2, i64(band_rows(q.w)) * q.w * q.repeat,
+  on_cpu(q.n / q.repeat * i64(bands_of(q.h, q.w)) * 2, cost_of(i64(band_rows(q.w)) * q.w * q.repeat, q.c),
          [&](i64 begin, i64 end) { pair_backward_frames<Op>(p, reaches.data(), begin, end); });
 }
 

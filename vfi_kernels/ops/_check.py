@@ -149,8 +149,7 @@ def cast(result: Tensor, dtype: torch.dtype) -> Tensor:
 
 def unify(companions: list[Tensor]) -> list[Tensor]:
     """Companions of one image, each allowed beside it, in one common dtype: the operators take one."""
-    dtype = companions[0].dtype
-    if all([c.dtype == dtype for c in companions]):  # a list, as it is quicker than a generator
+    if len({c.dtype for c in companions}) == 1:
         return companions
     wide = torch.float64 if any(c.dtype == torch.float64 for c in companions) else torch.float32
     return [c.to(wide) for c in companions]
