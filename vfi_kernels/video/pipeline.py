@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import scenes
 from . import schedule as schedules
 from ._av import VideoError, av
-from .colour import Converter
+from .colour import Converter, to_image, to_tensor
 from .reading import Reader
 from .writing import Writer, complete_or_absent
 
@@ -35,21 +34,6 @@ BATCH = 8
 RUN = 4
 
 
-def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """[H, W, 3] uint8 or uint16 -> [1, 3, H, W] float32 in [0, 1]."""
-    scale = np.iinfo(image.dtype).max
-    # torch computes little with uint16, so the step to float32 is NumPy's
-    pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
-    return torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float().div(scale).contiguous()
-
-
-def to_image(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
-    """[3, H, W] float -> [H, W, 3] uint8 or uint16, clamped and rounded to nearest."""
-    scaled = frame.float().clamp(0, 1).mul(np.iinfo(dtype).max).round()
-    pixels = scaled.to(torch.uint8) if dtype == np.uint8 else scaled
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy().astype(dtype))
-
-
 class _Shown:
     """A source frame, its time in seconds, and what comes of its RGB once something asks for it."""
 
@@ -57,12 +41,23 @@ class _Shown:
         self.frame, self.time, self._colour, self._device = frame, time, colour, device
 
     @cached_property
-    def image(self) -> np.ndarray:
-        return self._colour.to_rgb(self.frame)
+    def _whole(self) -> Tensor:
+        return self._colour.to_rgb(self.frame, self._device)
 
     @cached_property
     def rgb(self) -> Tensor:
-        return to_tensor(self.image, self._device)
+        """[N, 3, H, W] float32 in [0, 1], which is what models see and make."""
+        return self._whole.clamp(0, 1)
+
+    @cached_property
+    def outside(self) -> Tensor:
+        """What `rgb` has lost by it. Blended, so that blacks and strong colours do not flicker."""
+        return self._whole - self.rgb
+
+    @property
+    def image(self) -> Tensor:
+        """[H, W, 3], for detectors."""
+        return self.rgb[0].permute(1, 2, 0)
 
     @property
     def original(self) -> av.VideoFrame:
@@ -150,6 +145,7 @@ def interpolate(
             codec=codec,
             crf=crf,
             aspect=reader.aspect,
+            siting=reader.siting,
             audio=audio,
             warn=warn,
             name=str(target),
@@ -198,15 +194,17 @@ def _made(
     colour: Converter,
 ) -> Iterator[tuple[schedules.Slot, av.VideoFrame]]:
     """Every output frame with its slot, in order."""
-    dtype = np.uint8 if colour.rgb == "rgb24" else np.uint16
     for span, a, b in spans:
         slots = schedule.slots(span)
         while batch := list(islice(slots, BATCH)):
             times = [float(slot.timestep) for slot in batch if not slot.original]
-            made = iter(model.interpolate(a.rgb, b.rgb, times)[0] if times else ())
+            made = iter(model.interpolate(a.rgb, b.rgb, times).unbind(1) if times else ())
             for slot in batch:
-                image = None if slot.original else to_image(next(made), dtype)
-                yield slot, a.original if image is None else colour.from_rgb(image)
+                if slot.original:
+                    yield slot, a.original
+                else:
+                    outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
+                    yield slot, colour.from_rgb(next(made) + outside)
 
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
@@ -224,7 +222,7 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
 def _tell_losses(reader: Reader, warn: Callable[[str], None]) -> None:
     if reader.dropped:
         warn(f"left out: {reader.dropped}")
+    if reader.first.interlaced_frame:
+        warn("the input is interlaced: frames are made of whole ones, so deinterlace it before")
     if reader.first.rotation:
         warn(f"the rotation of {reader.first.rotation} degrees that players apply to the input is not kept")
-    if any(component.is_alpha for component in reader.first.format.components):
-        warn("transparency is left out")

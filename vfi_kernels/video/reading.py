@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
-from . import timing
+from . import signalling, timing
 from ._av import VideoError, av
 
 __all__ = ["Reader"]
@@ -28,6 +28,7 @@ class Reader:
         tick: what its times count, seconds.
         duration: seconds as the file states it, or None: an estimate, for progress only.
         aspect: sample aspect ratio, or None.
+        siting: where the chroma samples lie, by FFmpeg's name, or None.
         audio: the sound streams (av.AudioStream).
         dropped: what else the file holds, in words ("1 subtitle stream").
         end: after the last frame: when it goes off the screen, seconds after `start`.
@@ -85,6 +86,7 @@ class Reader:
         self.first = head[0]
         self.start = self.first.pts * self.tick if self.first.pts is not None else Fraction(0)
         self.aspect = self._stream.sample_aspect_ratio
+        self.siting = signalling.chroma_siting(self._stream)
         self._frames = chain([head], self._frames)
 
     @property

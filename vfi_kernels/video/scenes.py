@@ -1,7 +1,7 @@
 """Where one shot ends and another begins, and which frames only repeat the one before.
 
-Frames are images [H, W, 3] uint8 or uint16, as the pipeline converts them anyway; cuts are sought in
-thumbnails of them.
+Frames are images [H, W, 3]: arrays uint8 or uint16, or tensors with black 0 and white 1 on any device, as the
+pipeline converts them anyway; cuts are sought in thumbnails of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import deque
 from itertools import product
 
 import numpy as np
+from torch import Tensor
 
 __all__ = ["THRESHOLD", "CutDetector", "distance", "repeats", "thumbnail"]
 
@@ -34,14 +35,15 @@ BLOCK = 8
 CODED_NOISE = 0.008
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """[H, W, 3] uint8 or uint16 -> [32, 48, 3] float32 in [0, 1]."""
+def thumbnail(image: np.ndarray | Tensor) -> np.ndarray:
+    """[H, W, 3] -> [32, 48, 3] float32 in [0, 1]."""
     rows, columns = (
         ((np.arange(cells * SAMPLES) + 0.5) * side / (cells * SAMPLES)).astype(np.intp)
         for cells, side in zip(CELLS, image.shape, strict=False)
     )
-    samples = image[rows[:, None], columns].reshape(CELLS[0], SAMPLES, CELLS[1], SAMPLES, 3)
-    return samples.mean((1, 3), dtype=np.float32) / np.float32(np.iinfo(image.dtype).max)
+    samples, white = _levels(image[rows[:, None], columns])
+    cells = samples.reshape(CELLS[0], SAMPLES, CELLS[1], SAMPLES, 3)
+    return cells.mean((1, 3), dtype=np.float32) / np.float32(white)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -79,18 +81,25 @@ class CutDetector:
         return score > self.threshold and score > STANDS_OUT * level
 
 
-def repeats(a: np.ndarray, b: np.ndarray) -> bool:
+def repeats(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> bool:
     """Whether image b shows what a does, but for what an encoder adds.
 
     Judged by the block that differs most, as little may move: a mouth. Every second pixel of every second row
     is looked at.
     """
-    sparse_a, sparse_b = (image[::2, ::2].astype(np.int32) for image in (a, b))
-    gap = np.abs(sparse_a - sparse_b).mean(2)
+    (sparse_a, white), (sparse_b, _) = (_levels(image[::2, ::2]) for image in (a, b))
+    gap = np.abs(sparse_a.astype(np.float32) - sparse_b).mean(2)
     # The last blocks of ragged sides are completed with their own last pixels.
     gap = np.pad(gap, [(0, -side % BLOCK) for side in gap.shape], mode="edge")
     blocks = gap.reshape(gap.shape[0] // BLOCK, BLOCK, -1, BLOCK).mean((1, 3))
-    return bool(blocks.max() <= CODED_NOISE * np.iinfo(a.dtype).max)
+    return bool(blocks.max() <= CODED_NOISE * white)
+
+
+def _levels(image: np.ndarray | Tensor) -> tuple[np.ndarray, int]:
+    """The image as an array, and what white is in it."""
+    if isinstance(image, Tensor):
+        return image.cpu().numpy(), 1
+    return image, np.iinfo(image.dtype).max
 
 
 def _structure(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
-from . import timing
+from . import signalling, timing
 from ._av import VideoError, av
 from .colour import Converter
 
@@ -52,6 +52,7 @@ class Writer:
         codec: str = "libx264",
         crf: int = 16,
         aspect: Fraction | None = None,
+        siting: str | None = None,
         audio: list[av.AudioStream] | None = None,
         warn: Callable[[str], None] = lambda message: None,
         name: str | None = None,
@@ -66,6 +67,7 @@ class Writer:
             codec: name of a video encoder.
             crf: constant rate factor, where the encoder has one: lower is better and larger.
             aspect: sample aspect ratio.
+            siting: where the source says its chroma samples lie.
             audio: sound streams that `copy` will bring.
             warn: gets one line for each thing that the file cannot hold.
             name: what to call the file in messages, where `path` is a temporary one.
@@ -74,7 +76,10 @@ class Writer:
         try:
             self._tick = timing.common_tick(start, fps, step)
             encoder = _encoder(codec)
-            self.colour = Converter(first, codec, [f.name for f in encoder.video_formats or []])
+            self.colour = Converter(first, codec, [f.name for f in encoder.video_formats or []], siting)
+            signals, losses = signalling.encoder_options(first, codec, siting)
+            for loss in [*self.colour.losses, *losses]:
+                warn(loss)
             # MP4 states durations in its own time scale, by default milliseconds, which rounds those of
             # short clips.
             scale = {"movie_timescale": str(self._tick.denominator)} if path.suffix in MP4 else {}
@@ -84,7 +89,7 @@ class Writer:
         self._first, self._step = int(start / self._tick), int((step or 1 / fps) / self._tick)
         self._lengths: dict[int, int] = {}
         try:
-            options = {} if codec == "ffv1" else {"crf": str(crf)}
+            options = signals if codec == "ffv1" else {"crf": str(crf), **signals}
             self._stream = self._container.add_stream(codec, rate=fps, options=options)
             context = self._stream.codec_context
             context.width, context.height = self.colour.size
