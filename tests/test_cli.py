@@ -116,9 +116,9 @@ def test_missing_package_names_the_extra(
 
 
 def test_warnings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    clip = make_clip(tmp_path / "in.mkv", count=2, codec="ffv1", pixels="yuva420p")
+    clip = make_clip(tmp_path / "in.mkv", count=2, codec="ffv1", pixels="yuv420p12le")
     assert cli.main(["interpolate", str(clip), str(tmp_path / "out.mp4")]) == 0
-    lost = "libx264 does not hold the transparency of yuva420p: stored as yuv420p"
+    lost = "libx264 does not hold the 12 bits of yuv420p12le: stored as yuv420p10le"
     assert capsys.readouterr() == ("", f"vfi: warning: {lost}\n")
 
 

@@ -77,8 +77,14 @@ class Converter:
         if source.kind == "rgb" and target.kind != "rgb":
             self._target = replace(self._target, matrix=BT709, full=False, siting="left")
             self.tags |= {"color_range": int(Range.MPEG), "colorspace": BT709}
+        elif source.kind == "yuv" and target.kind == "rgb":
+            self.tags |= {"color_range": int(Range.JPEG), "colorspace": 0}
         elif source.kind == "gray" and target.kind == "yuv":
             self.tags["color_range"] = int(Range.JPEG if full else Range.MPEG)
+        if self.format.startswith("yuvj") and self.format != first.format.name:
+            # JPEG files cannot say otherwise.
+            self._target = replace(self._target, matrix=BT601, full=True, siting="center")
+            self.tags |= {"color_range": int(Range.JPEG), "colorspace": BT601}
 
     def to_rgb(self, frame: av.VideoFrame, device: torch.device | str = "cpu") -> Tensor:
         """[1, 3, H, W] float32, black 0 and white 1, neither clamped nor rounded; with alpha [2, 3, H, W].
