@@ -123,7 +123,7 @@ class Converter:
         own, source = first.format.name, self._source.layout
         if formats is None or (own in formats and self._fits(source, codec)):
             return own, []
-        layouts = {name: Layout.of(av.VideoFormat(name)) for name in formats if _usable(name)}
+        layouts = {name: Layout.of(av.VideoFormat(name)) for name in formats if _usable(name, codec)}
         fitting = [name for name, layout in layouts.items() if self._fits(layout, codec)]
         if not fitting:
             raise VideoError(
@@ -182,10 +182,14 @@ def _lost(source: Layout, target: Layout) -> dict[str, int]:
     }
 
 
-def _usable(name: str) -> bool:
-    """Whether frames can be packed as the pixel format: no palettes, no 16-bit floats."""
+def _usable(name: str, codec: str) -> bool:
+    """Whether frames can be packed as the pixel format, and the encoder encodes them.
+
+    No palettes; no floats, which FFV1 has as an experiment; and JPEG is of full range, whatever is listed.
+    """
     pixels = av.VideoFormat(name)
-    return not pixels.has_palette and min(c.bits for c in pixels.components) >= 8 and "f16" not in name
+    deep = all(8 <= c.bits <= 16 for c in pixels.components) and "f16" not in name
+    return deep and not pixels.has_palette and (codec != "mjpeg" or name.startswith("yuvj"))
 
 
 def _repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:

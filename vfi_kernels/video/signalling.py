@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import struct
 import threading
+from contextlib import suppress
 from fractions import Fraction
 
 from ._av import av
 
-__all__ = ["chroma_siting", "encoder_options"]
-
-Side = av.sidedata.sidedata.Type
+__all__ = ["chroma_siting", "encoder_options", "side_data"]
 
 # The encoders that write HDR10's static data into the stream: the option with their own parameters, and in
 # them the names of the mastering display and of the content light level.
@@ -44,6 +43,13 @@ def chroma_siting(stream: av.VideoStream) -> str | None:
     return said[1] if said else None
 
 
+def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    """What comes with a frame, by name; nothing where there is some of a kind that PyAV does not know."""
+    with suppress(ValueError):
+        return {side.type.name: bytes(side) for side in frame.side_data}
+    return {}
+
+
 def encoder_options(first: av.VideoFrame, codec: str, siting: str | None) -> tuple[dict[str, str], list[str]]:
     """Options by which the encoder signals what `first` and its stream do, and what it has no place for.
 
@@ -51,26 +57,25 @@ def encoder_options(first: av.VideoFrame, codec: str, siting: str | None) -> tup
         Options by name, and one line for each loss.
     """
     options = {"chroma_sample_location": siting} if siting else {}
-    data = {side.type: bytes(side) for side in first.side_data}
+    data = side_data(first)
     losses = []
     own, display, light = HDR10.get(codec, ("", "", ""))
     parameters = ["log-level=error"] if codec == "libx265" else []  # else it reports on stderr
-    if Side.MASTERING_DISPLAY_METADATA in data:
-        values = _mastering(data[Side.MASTERING_DISPLAY_METADATA], whole=codec != "libsvtav1")
+    if "MASTERING_DISPLAY_METADATA" in data:
+        values = _mastering(data["MASTERING_DISPLAY_METADATA"], whole=codec != "libsvtav1")
         if not own:
             losses.append(f"HDR: {codec} does not keep the mastering display's data")
         elif values:
             parameters.append(f"{display}={values}")
-    if Side.CONTENT_LIGHT_LEVEL in data:
+    if "CONTENT_LIGHT_LEVEL" in data:
         if own:
-            parameters.append(
-                "{}={},{}".format(light, *struct.unpack_from("=II", data[Side.CONTENT_LIGHT_LEVEL]))
-            )
+            levels = struct.unpack_from("=II", data["CONTENT_LIGHT_LEVEL"])
+            parameters.append("{}={},{}".format(light, *levels))
         else:
             losses.append(f"HDR: {codec} does not keep the content light level")
     if parameters:
         options[own] = ":".join(parameters)
-    if {Side.DOVI_METADATA, Side.DOVI_RPU_BUFFER, Side.DYNAMIC_HDR_PLUS} & data.keys():
+    if {"DOVI_METADATA", "DOVI_RPU_BUFFER", "DYNAMIC_HDR_PLUS"} & data.keys():
         losses.append("HDR: Dolby Vision's and HDR10+'s data for each frame are not kept")
     return options, losses
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ._av import av
+from .signalling import side_data
 
 __all__ = ["Companions", "pictures_of", "set_rotation"]
 
@@ -23,6 +24,9 @@ CHAPTERS = (*MATROSKA, "webm", *MOV)
 ROTATION = (*MATROSKA, *MOV)
 METADATA = (*MATROSKA, "webm", *MOV, "avi", "nut")
 
+# What FFmpeg lists for MOV too, and then refuses to write.
+MP4_ONLY = ("opus", "flac", "truehd")
+
 # FFmpeg does not know of MPEG-TS what it holds.
 TRANSPORT = ("aac", "ac3", "eac3", "mp2", "mp3", "opus", "dvb_subtitle", "dvb_teletext")
 
@@ -30,8 +34,8 @@ TRANSPORT = ("aac", "ac3", "eac3", "mp2", "mp3", "opus", "dvb_subtitle", "dvb_te
 TEXT = ("subrip", "ass", "mov_text", "webvtt", "text")
 CONVERTED = {**dict.fromkeys(MATROSKA, "subrip"), "webm": "webvtt", **dict.fromkeys(MOV, "mov_text")}
 
-# MP4 players show covers in these.
-COVERS = ("png", "mjpeg", "bmp")
+# MP4 holds covers in these; MOV does not.
+COVERED, COVERS = ("mp4", "ipod"), ("png", "mjpeg", "bmp")
 
 # Tags that containers or encoders write about their own file.
 OWN = (
@@ -178,7 +182,9 @@ class Companions:
         )
 
     def _holds(self, codec: str) -> bool:
-        return codec in self._output.supported_codecs or (self._kind == "mpegts" and codec in TRANSPORT)
+        if self._kind == "mpegts" and codec in TRANSPORT:
+            return True
+        return codec in self._output.supported_codecs and not (self._kind == "mov" and codec in MP4_ONLY)
 
     def _add_sound(self, stream: av.AudioStream) -> None:
         if not self._holds(stream.codec_context.codec.canonical_name):
@@ -240,7 +246,7 @@ class Companions:
                 packets = file.demux(file.streams[stream.index])
                 data = next((bytes(packet) for packet in packets if packet.size), b"")
             self._output.add_attachment(name + suffix, kind, data)
-        elif self._kind in MOV and codec in COVERS:
+        elif self._kind in COVERED and codec in COVERS:
             made = self._output.add_mux_stream(codec, width=stream.width, height=stream.height)
             made.time_base = stream.time_base
             made.disposition = Disposition.attached_pic
@@ -270,14 +276,16 @@ def set_rotation(
     warn: Callable[[str], None],
 ) -> None:
     """Have players turn the output as they turn the source, whose first frame says how."""
-    matrix = first.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
-    if matrix is None:
+    matrix = side_data(first).get("DISPLAYMATRIX")
+    kind = output.format.name
+    if not matrix and not first.rotation:
         return
-    if output.format.name in ROTATION:
+    if kind not in ROTATION:
+        warn(f"{kind} does not hold the rotation of {first.rotation} degrees; an .mkv output does")
+    elif matrix:
         video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
     else:
-        kind = output.format.name
-        warn(f"{kind} does not hold the rotation of {first.rotation} degrees; an .mkv output does")
+        video.set_display_rotation(first.rotation)
 
 
 def _copy_tags(source: av.stream.Stream, made: av.stream.Stream) -> None:
