@@ -1,10 +1,10 @@
-"""Reading a video: its frames with exact times, and the packets of its sound as they pass by."""
+"""Reading a video: its frames with exact times, and its packets, with an error where something is missing."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -12,10 +12,70 @@ from pathlib import Path
 from . import timing
 from ._av import VideoError, av
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "opened", "packets"]
 
 # How much earlier than its header says a Matroska file may end: writers round, and count the longest stream.
 SLACK = Fraction(1, 2)
+
+
+def opened(path: Path) -> av.container.InputContainer:
+    """The file for reading. Files only, and files that name others (playlists) open only files.
+
+    Raises:
+        VideoError: no such file, or not a video.
+    """
+    if not path.is_file():
+        raise VideoError(f"{path}: no such file")
+    try:
+        return av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: cannot be read as a video ({error.strerror})") from error
+
+
+def packets(
+    container: av.container.InputContainer,
+    path: Path,
+    streams: Collection[av.stream.Stream],
+    whole: bool = True,
+) -> Iterator[av.Packet]:
+    """The packets of `streams`, in the order of the file, and an empty one at the end of each.
+
+    Args:
+        container: as `opened` gives it.
+        path: what to call it in messages.
+        streams: those wanted.
+        whole: whether this reads from the start, so that all of it must come.
+
+    Raises:
+        VideoError: the file is damaged, or ends early. A cut file decodes without complaint up to the cut:
+            only its header's promises tell.
+    """
+    read: Counter[int] = Counter()
+    reached = Fraction(0)
+    wanted = {stream.index for stream in streams}
+    try:
+        for packet in container.demux():
+            kept = packet.stream.index in wanted
+            if packet.dts is not None and packet.time_base:
+                stop = (packet.pts if packet.pts is not None else packet.dts) + (packet.duration or 0)
+                reached = max(reached, stop * packet.time_base)
+                read[packet.stream.index] += 1
+                if kept and packet.is_corrupt:
+                    raise VideoError(f"{path}: damaged or cut short at {float(reached):.2f} s")
+            if kept:
+                yield packet
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: damaged at {float(reached):.2f} s ({error.strerror})") from error
+    # MP4 and its kin: every packet is in the index.
+    for stream in streams if whole and "mp4" in container.format.name else ():
+        promised = len(stream.index_entries)
+        if read[stream.index] < promised:
+            have = f"{read[stream.index]} of {promised}"
+            raise VideoError(f"{path}: cut short, {have} packets of {stream.type} are there")
+    if "matroska" in container.format.name and container.duration:
+        length = Fraction(container.duration, av.time_base)
+        if reached + SLACK < length:
+            raise VideoError(f"{path}: cut short, ends at {float(reached):.2f} of {float(length):.2f} s")
 
 
 class Reader:
@@ -44,13 +104,7 @@ class Reader:
         """
         self.path = Path(path)
         self._as_stamped = as_stamped
-        if not self.path.is_file():
-            raise VideoError(f"{self.path}: no such file")
-        try:
-            # Files only, and files that name others (playlists) open only files.
-            self._container = av.open(f"file:{self.path}", options={"protocol_whitelist": "file"})
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: cannot be read as a video ({error.strerror})") from error
+        self._container = opened(self.path)
         try:
             self._open()
         except BaseException:
@@ -77,14 +131,15 @@ class Reader:
         if self.rate and self._is_matroska:
             self.rate = timing.ntsc_rate(self.rate)
         self.end = Fraction(0)
-        self._passing: deque[av.Packet] = deque()
-        self._frames = self._timed(self._decoded())
+        self._frames = self._timed(self._decoded(), None)
         head = next(self._frames, None)
         if head is None:
             raise VideoError(f"{self.path}: holds no frames")
         self.first = head[0]
-        self.start = self.first.pts * self.tick if self.first.pts is not None else Fraction(0)
+        self._origin = self.first.pts or 0  # kept: who encodes a frame stamps it anew
+        self.start = self._origin * self.tick
         self.aspect = self._stream.sample_aspect_ratio
+        self._stamped = self.first.pts is not None and not self._is_avi
         self._frames = chain([head], self._frames)
 
     @property
@@ -107,37 +162,75 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._container.close()
 
-    def frames(
-        self, copy: Callable[[av.Packet], None] | None = None
-    ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
-        """Every frame with its time in seconds after the first. Once only.
+    def frames(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """Every frame with its time in seconds after the first. Once only."""
+        return self._frames
+
+    def frames_from(self, key: int) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """The frames from a key frame on, in place of `frames`. For `seekable` files.
 
         Args:
-            copy: gets every packet of sound, in the order of the file.
+            key: time stamp of its packet, in ticks. Where the container does not get there, later frames are
+                the first to come: compare.
+
+        Raises:
+            VideoError: as for the class.
         """
-        for item in self._frames:
-            self._pass_on(copy)
-            yield item
-        self._pass_on(copy)
+        try:
+            self._container.seek(key, stream=self._stream)
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.path}: cannot be read from {float(key * self.tick):.2f} s on") from error
+        self._frames = self._timed(self._decoded(whole=False), self._origin, key)
+        return self._frames
 
-    def _pass_on(self, copy: Callable[[av.Packet], None] | None) -> None:
-        while self._passing:
-            packet = self._passing.popleft()
-            if copy:
-                copy(packet)
+    @property
+    def seekable(self) -> bool:
+        """Whether its index leads to the right frame. Elsewhere FFmpeg searches, and may find a later one."""
+        return (self._is_mov or self._is_matroska) and self._stamped
 
-    def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+    def time_of(self, stamp: int) -> Fraction:
+        """Seconds after the first frame, of a time stamp in ticks."""
+        return self._snap((stamp - self._origin) * self.tick)
+
+    def marks(self) -> list[tuple[Fraction, int | None, bool]]:
+        """Every frame's time, time stamp and whether it is a key frame, ordered by time, without decoding.
+
+        Reads the whole file, with another handle, all streams that are of use.
+
+        Raises:
+            VideoError: as for the class.
+        """
+        found = []
+        with opened(self.path) as container:
+            streams = [container.streams[s.index] for s in (self._stream, *self.audio)]
+            for packet in packets(container, self.path, streams):
+                if packet.stream.index == self._stream.index and packet.size:
+                    found.append((packet.pts, packet.is_keyframe))
+        if not self._stamped:
+            interval = 1 / self.rate if self.rate else Fraction(0)
+            return [(k * interval, None, key) for k, (_, key) in enumerate(found)]
+        return sorted((self.time_of(pts), pts, key) for pts, key in found if pts is not None)
+
+    def _timed(
+        self, frames: Iterator[av.VideoFrame], start: int | None, key: int | None = None
+    ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """Times are counted from `start`, or the first frame; frames before `key` are left out."""
         interval = 1 / self.rate if self.rate else Fraction(0)
-        start = before = None
+        before = None
         for number, frame in enumerate(frames):
+            if key is not None and frame.pts < key:
+                continue  # leads up to the key frame, and refers to what was not read
             if frame.pts is None or self._is_avi:
                 time = before + interval if number else Fraction(0)
             else:
                 start = frame.pts if start is None else start
                 time = self._snap((frame.pts - start) * self.tick)
-            if number:
+            if before is not None:
                 if time < before:
                     raise VideoError(f"{self.path}: the time stamp of frame {number} goes back")
                 interval = time - before or interval
@@ -159,43 +252,23 @@ class Reader:
             return max(self._snap(time + last.duration * self.tick), time)
         return time + interval
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        """The frames as they are; sound goes to `_passing`."""
-        read: Counter[int] = Counter()
-        reached = Fraction(0)
+    def _decoded(self, whole: bool = True) -> Iterator[av.VideoFrame]:
+        """The frames as they are."""
         shape = None
-        try:
-            for packet in self._container.demux():
-                kept = packet.stream.index in (self._stream.index, *(s.index for s in self.audio))
-                if packet.dts is not None and packet.time_base:
-                    stop = (packet.pts if packet.pts is not None else packet.dts) + (packet.duration or 0)
-                    reached = max(reached, stop * packet.time_base)
-                    read[packet.stream.index] += 1
-                    if kept and packet.is_corrupt:
-                        raise VideoError(f"{self.path}: damaged or cut short at {float(reached):.2f} s")
-                if packet.stream.index == self._stream.index:
-                    for frame in packet.decode():
-                        shape = shape or (frame.width, frame.height, frame.format.name)
-                        if frame.is_corrupt:
-                            raise VideoError(f"{self.path}: a damaged frame at {frame.time:.2f} s")
-                        if shape != (frame.width, frame.height, frame.format.name):
-                            raise VideoError(f"{self.path}: the frames change their size or format")
-                        yield frame
-                elif kept and packet.dts is not None:
-                    self._passing.append(packet)
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged at {float(reached):.2f} s ({error.strerror})") from error
-        self._check_complete(read, reached)
-
-    def _check_complete(self, read: Counter[int], reached: Fraction) -> None:
-        """A cut file decodes without complaint up to the cut: only its header's promises tell."""
-        for stream in (self._stream, *self.audio) if self._is_mov else ():
-            promised = len(stream.index_entries)
-            if read[stream.index] < promised:
-                have = f"{read[stream.index]} of {promised}"
-                raise VideoError(f"{self.path}: cut short, {have} packets of {stream.type} are there")
-        if self._is_matroska and self._container.duration:
-            whole = Fraction(self._container.duration, av.time_base)
-            if reached + SLACK < whole:
-                ends = f"{float(reached):.2f} of {float(whole):.2f} s"
-                raise VideoError(f"{self.path}: cut short, ends at {ends}")
+        reached = Fraction(0)
+        for packet in packets(self._container, self.path, (self._stream, *self.audio), whole):
+            if packet.stream.index != self._stream.index:
+                continue
+            reached = max(reached, (packet.dts or 0) * self.tick)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                told = f"damaged at {float(reached):.2f} s ({error.strerror})"
+                raise VideoError(f"{self.path}: {told}") from error
+            for frame in frames:
+                shape = shape or (frame.width, frame.height, frame.format.name)
+                if frame.is_corrupt:
+                    raise VideoError(f"{self.path}: a damaged frame at {frame.time:.2f} s")
+                if shape != (frame.width, frame.height, frame.format.name):
+                    raise VideoError(f"{self.path}: the frames change their size or format")
+                yield frame
