@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +129,12 @@ def _add_wishes(command: argparse.ArgumentParser) -> None:
         "--batch", type=_count, metavar="N", help="frames made at once between two others (default: 8)"
     )
     command.add_argument(
+        "--tile",
+        type=_side,
+        metavar="SIZE",
+        help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
+    )
+    command.add_argument(
         "--chunk-seconds",
         type=ratio,
         metavar="S",
@@ -160,6 +165,7 @@ def _wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> d
         "codec": arguments.codec,
         "crf": arguments.crf,
         "batch": arguments.batch,
+        "tile": arguments.tile,
         "chunk_seconds": arguments.chunk_seconds,
         "model": cli_models.model_for(parser, arguments.model, arguments.checkpoint),
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
@@ -223,14 +229,13 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         if video.digest(model) != options.weights:
             raise Failure(f"{options.checkpoint}: holds other weights than when the plan was made")
         missing = set(plan.missing())
-        done = count(1)
         with _Progress() as progress:
             video.chunks.make(
                 plan,
                 model,
                 [index for index in wanted if index in missing],
                 device=place,
-                progress=lambda _: progress(next(done), None),
+                progress=lambda done: progress(done, None),
             )
     return 0
 
@@ -283,6 +288,12 @@ def _chunks(text: str) -> list[int]:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1024; got {text!r}")
+    return int(text)
+
+
+def _side(text: str) -> int:
+    if not text.isdecimal() or not 64 <= int(text) <= 16384:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 64 to 16384; got {text!r}")
     return int(text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -17,9 +18,10 @@ from . import schedule as schedules
 from ._av import av
 from .colour import Converter
 from .encoding import Encoding, Writer, complete_or_absent
-from .pipeline import Ahead, Made, Shown, Work, made
+from .pipeline import Ahead, Made, Profile, Shown, Upload, Work, made, profile_of
 from .plan import WARM, Chunk, Plan, encoding_for, save, schedule_for
 from .reading import Reader
+from .tiling import Tiled
 
 __all__ = ["make"]
 
@@ -34,7 +36,7 @@ def make(
     *,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] = lambda frames: None,
-) -> None:
+) -> Profile:
     """Make some chunks, in the order given; those that join are read in one go.
 
     Args:
@@ -42,7 +44,10 @@ def make(
         model: as `vfi_kernels.models.create` gives.
         indices: numbers of chunks.
         device: where the model runs.
-        progress: called after every frame with 1.
+        progress: called after every frame with how many there are now.
+
+    Returns:
+        Where the time went.
 
     Raises:
         VideoError: a file cannot be read or written.
@@ -50,17 +55,32 @@ def make(
     """
     options = plan.options
     stop = threading.Event()
+    begin = time.perf_counter()
     with ExitStack() as stack:
         with Reader(plan.source, as_stamped=options.vfr) as reader:
             schedule = schedule_for(reader, options)
             encoding = encoding_for(reader, plan.target, options)
         read = Ahead(_works(plan, list(indices), torch.device(device)), "read", stop)
         stack.callback(read.join)
-        ready = Ahead(made(read, schedule, model.to(device).eval(), options.batch), "model", stop)
+        ready = Ahead(
+            made(read, schedule, _fitted(model, options.tile).to(device).eval(), options.batch), "model", stop
+        )
         stack.callback(ready.join)
         stack.callback(stop.set)  # the last in is the first out
+        done = 0
+
+        def written() -> None:
+            nonlocal done
+            done += 1
+            progress(done)
+
         for first in ready:
-            _write(plan, encoding, schedule, first, ready, progress)
+            _write(plan, encoding, schedule, first, ready, written)
+        return profile_of(read, ready, done, time.perf_counter() - begin)
+
+
+def _fitted(model: torch.nn.Module, tile: int | None) -> torch.nn.Module:
+    return Tiled(model, tile) if tile else model
 
 
 def _write(
@@ -69,7 +89,7 @@ def _write(
     schedule: schedules.ConstantRate | schedules.OwnTimes,
     first: Made,
     rest: Iterator[Made],
-    progress: Callable[[int], None],
+    written: Callable[[], None],
 ) -> None:
     """One chunk, from its first frame to the mark of its end."""
     index, size, frames, delay = first.chunk, 0, [], 0
@@ -82,7 +102,7 @@ def _write(
                 item = first
                 while item.slot is not None:
                     _encode(writer, item, schedule)
-                    progress(1)
+                    written()
                     item = next(rest)
             size, frames, delay = os.stat(temporary).st_size, writer.frames, writer.delay
     facts = {"frames": frames, "delay": delay, "bytes": size}
@@ -120,7 +140,7 @@ class _Source:
     """The source, read from where a chunk begins."""
 
     def __init__(self, plan: Plan, chunk: Chunk, device: torch.device) -> None:
-        self._plan, self._device = plan, device
+        self._plan, self._upload = plan, Upload(device)
         self.reader = self._open()
         if chunk.seek is not None:
             if self._skip(self.reader.frames_from(chunk.seek.key), chunk) == chunk.seek.lead:
@@ -136,7 +156,7 @@ class _Source:
     def _skip(self, frames: Iterator[tuple[av.VideoFrame, Fraction]], chunk: Chunk) -> int:
         """Goes to the first frame of the chunk; how many lie before it."""
         colour = Converter(self.reader.first)
-        self.tape = _Tape(Shown(frame, time, colour, self._device) for frame, time in frames)
+        self.tape = _Tape(Shown(frame, time, colour, self._upload) for frame, time in frames)
         skipped, last = 0, deque(maxlen=WARM)
         for shown in self.tape.until(chunk.start):
             last.append(shown)
@@ -153,12 +173,13 @@ class _Source:
             cuts = scenes.CutDetector(options.scene_threshold)
             for thumb in self._thumbs:
                 cuts(thumb)
-        frames = self._converted(self._plan.chunks[index].stop)
+        frames = self._watched(self._plan.chunks[index].stop)
         if options.duplicates == "retime":
             # A run ends with the chunk: elsewhere nobody knows how it began.
             frames = schedules.without_runs(frames, lambda a, b: scenes.repeats(a.image, b.image), RUN)
         left = None
         for number, right in enumerate(chain(frames, self.tape.following())):
+            right.prepare()
             held = cuts is not None and cuts(right.thumb)
             if left is not None:
                 yield Work(index, schedules.Span(number - 1, left.time, right.time, held), left, right)
@@ -167,9 +188,8 @@ class _Source:
             # Nothing follows to be interpolated towards: the last frame is held for as long as it is shown.
             yield Work(index, schedules.Span(last, left.time, self.reader.end, True), left, left)
 
-    def _converted(self, stop: Fraction | None) -> Iterator[Shown]:
+    def _watched(self, stop: Fraction | None) -> Iterator[Shown]:
         for shown in self.tape.until(stop):
-            _ = shown.image  # now, as this thread is the one that reads
             if self._plan.options.scene_cuts:
                 self._thumbs.append(shown.thumb)
             yield shown

@@ -15,6 +15,7 @@ from . import chunks, muxing
 from . import plan as plans
 from ._av import VideoError
 from .options import Options, digest
+from .pipeline import Profile
 from .plan import Plan
 from .reading import Reader
 
@@ -35,6 +36,7 @@ def interpolate(
     resume: bool = False,
     progress: Progress = lambda done, total: None,
     warn: Warn = warnings.warn,
+    profile: Callable[[Profile], None] = lambda profile: None,
     **wishes: Any,
 ) -> int:
     """Write `source` to `target` at a higher (or any other) frame rate; sound is copied, the duration stays.
@@ -57,6 +59,7 @@ def interpolate(
         progress: called after each output frame with the number written and the number expected, None if
             unknown.
         warn: called with one line about what cannot be kept.
+        profile: called once, when all chunks are there, with where the time went.
         **wishes: fields of `Options`: factor, fps, codec and so on.
 
     Returns:
@@ -71,15 +74,13 @@ def interpolate(
         source, target, options, model, device=device, overwrite=overwrite, resume=resume, warn=warn
     )
     missing = plan.missing()
-    done = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
-
-    def count(frames: int) -> None:
-        nonlocal done
-        done += frames
-        progress(done, total)
-
+    earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
     try:
-        chunks.make(plan, model, missing, device=device, progress=count)
+        profile(
+            chunks.make(
+                plan, model, missing, device=device, progress=lambda done: progress(earlier + done, total)
+            )
+        )
         return muxing.merge(plan)
     finally:
         if len(plan.missing()) == len(plan.chunks):

@@ -21,6 +21,9 @@ BATCH = 8
 # Source seconds that one chunk holds: what a crash costs at most, and a key frame of the output each.
 CHUNK_SECONDS = Fraction(10)
 
+# Smaller ones show a model too little of what moves.
+SMALLEST_TILE = 64
+
 RATIOS = ("factor", "fps", "slow_motion", "chunk_seconds")
 
 
@@ -41,6 +44,7 @@ class Options:
         codec: video encoder, for example libx264 or, lossless, ffv1.
         crf: constant rate factor of the encoder.
         batch: frames made at once between two others.
+        tile: side of the overlapping squares in which larger frames are made; None makes them whole.
         chunk_seconds: how much of the source a chunk holds, about.
         model: name of the model.
         checkpoint: file of its weights, None where it has none or was given as an object.
@@ -62,6 +66,7 @@ class Options:
     codec: str = "libx264"
     crf: int = 16
     batch: int = BATCH
+    tile: int | None = None
     chunk_seconds: Fraction | int = CHUNK_SECONDS
     model: str = ""
     checkpoint: str | None = None
@@ -73,6 +78,8 @@ class Options:
         for name in ("batch", "chunk_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
+        if self.tile is not None and self.tile < SMALLEST_TILE:
+            raise ValueError(f"tile must be at least {SMALLEST_TILE}; got {self.tile}")
 
     def to_json(self) -> dict[str, Any]:
         """Ratios as text: "30000/1001"."""

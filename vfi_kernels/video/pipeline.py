@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
@@ -23,7 +24,7 @@ from . import schedule as schedules
 from ._av import av
 from .colour import Converter
 
-__all__ = ["Ahead", "Made", "Shown", "Work", "made", "to_image", "to_tensor"]
+__all__ = ["Ahead", "Made", "Profile", "Shown", "Work", "made", "profile_of", "to_image", "to_tensor"]
 
 Item = TypeVar("Item")
 
@@ -36,10 +37,34 @@ POLL = 0.1
 
 def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """[H, W, 3] uint8 or uint16 -> [1, 3, H, W] float32 in [0, 1]."""
-    scale = np.iinfo(image.dtype).max
-    # torch computes little with uint16, so the step to float32 is NumPy's
-    pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
-    return torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float().div(scale).contiguous()
+    upload = Upload(torch.device(device))
+    return upload.receive(upload.send(image), np.iinfo(image.dtype).max)
+
+
+class Upload:
+    """Brings images to the device; to a GPU from pinned memory, while it computes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def send(self, image: np.ndarray) -> Tensor:
+        """Begins to copy [H, W, 3] uint8 or uint16."""
+        # torch computes little with uint16, so the step to float32 is NumPy's
+        pixels = torch.from_numpy(image if image.dtype == np.uint8 else image.astype(np.float32))
+        if self._stream is None:
+            return pixels.to(self._device)
+        with torch.cuda.stream(self._stream):
+            return pixels.pin_memory().to(self._device, non_blocking=True)
+
+    def receive(self, pixels: Tensor, scale: int) -> Tensor:
+        """[1, 3, H, W] float32 in [0, 1], once the copy is there; `scale` is white."""
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._stream)
+            # Else its memory could be given to the next copy while this stream still reads it.
+            pixels.record_stream(current)
+        return pixels.permute(2, 0, 1)[None].float().div(scale).contiguous()
 
 
 def to_image(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
@@ -52,8 +77,13 @@ def to_image(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
 class Shown:
     """A source frame and its time in seconds; its RGB is made once, by the thread that reads."""
 
-    def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, device: torch.device) -> None:
-        self.frame, self.time, self._colour, self._device = frame, time, colour, device
+    def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, upload: Upload) -> None:
+        self.frame, self.time, self._colour, self._upload = frame, time, colour, upload
+        self._sent: Tensor | None = None
+
+    def prepare(self) -> None:
+        """What the thread that reads does, so that the one that has the model need not wait."""
+        self._sent = self._upload.send(self.image)
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -65,7 +95,7 @@ class Shown:
 
     @cached_property
     def rgb(self) -> Tensor:
-        return to_tensor(self.image, self._device)
+        return self._upload.receive(self._sent, np.iinfo(self.image.dtype).max)
 
 
 class Work(NamedTuple):
@@ -115,15 +145,22 @@ class Ahead(Generic[Item]):
 
     What the iterator raises, the one who takes gets. `stop` is shared by all threads of a pipeline: once it
     is set, each one ends at its next item.
+
+    Attributes:
+        seconds: how long the thread has run, when it is at its end.
+        blocked: how much of that it waited for its items to be taken.
+        starved: how much the one who takes waited for items.
     """
 
     def __init__(self, items: Iterator[Item], name: str, stop: threading.Event) -> None:
+        self.seconds = self.blocked = self.starved = 0.0
         self._items, self._stop = items, stop
         self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(AHEAD)
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"vfi {name}", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        begin = time.perf_counter()
         end: BaseException = StopIteration()
         try:
             for item in self._items:
@@ -131,12 +168,15 @@ class Ahead(Generic[Item]):
                     return
         except BaseException as error:  # whatever it is, the one who takes has to know
             end = error
+        self.seconds = time.perf_counter() - begin
         self._put((None, end))
 
     def _put(self, entry: tuple[Item | None, BaseException | None]) -> bool:
+        begin = time.perf_counter()
         while not self._stop.is_set():
             try:
                 self._queue.put(entry, timeout=POLL)
+                self.blocked += time.perf_counter() - begin
                 return True
             except queue.Full:
                 pass
@@ -146,11 +186,13 @@ class Ahead(Generic[Item]):
         return self
 
     def __next__(self) -> Item:
+        begin = time.perf_counter()
         while not self._stop.is_set():
             try:
                 item, error = self._queue.get(timeout=POLL)
             except queue.Empty:
                 continue
+            self.starved += time.perf_counter() - begin
             if error is not None:
                 raise error
             return item
@@ -159,3 +201,30 @@ class Ahead(Generic[Item]):
     def join(self) -> None:
         """Waits until the thread is at its end; `stop` is set."""
         self._thread.join()
+
+
+class Stage(NamedTuple):
+    """What one thread did, seconds."""
+
+    name: str
+    busy: float
+    waiting: float
+
+
+class Profile(NamedTuple):
+    """Where the time went."""
+
+    frames: int
+    seconds: float
+    stages: tuple[Stage, ...]
+
+
+def profile_of(read: Ahead[Work], ready: Ahead[Made], frames: int, seconds: float) -> Profile:
+    """Of a pipeline that has come to its end, `seconds` after it began."""
+    waits = {
+        "read": (read.seconds, read.blocked),
+        "model": (ready.seconds, read.starved + ready.blocked),
+        "encode": (seconds, ready.starved),
+    }
+    stages = tuple(Stage(name, total - waiting, waiting) for name, (total, waiting) in waits.items())
+    return Profile(frames, seconds, stages)
