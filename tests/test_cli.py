@@ -15,7 +15,7 @@ pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 from clips import SHARED, frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Reader, Writer
+from vfi_kernels.video import Encoding, Reader, Writer
 
 
 @pytest.fixture
@@ -136,7 +136,10 @@ def test_compare(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     b = tmp_path / "b.mkv"
     with (
         Reader(a) as reader,
-        Writer(tmp_path / "half.mkv", reader.first, fps=reader.rate / 2, codec="ffv1") as writer,
+        Writer(
+            tmp_path / "half.mkv",
+            Encoding(tmp_path / "half.mkv", reader.first, fps=reader.rate / 2, codec="ffv1"),
+        ) as writer,
     ):
         for number, (frame, _) in enumerate(reader.frames()):
             if number % 2 == 0:
@@ -176,8 +179,8 @@ def test_yardstick_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     whole, half, rebuilt = (tmp_path / name for name in ("whole.mkv", "half.mkv", "rebuilt.mkv"))
     with (
         Reader(source) as reader,
-        Writer(whole, reader.first, fps=reader.rate, codec="ffv1") as keep,
-        Writer(half, reader.first, fps=reader.rate / 2, codec="ffv1") as drop,
+        Writer(whole, Encoding(whole, reader.first, fps=reader.rate, codec="ffv1")) as keep,
+        Writer(half, Encoding(half, reader.first, fps=reader.rate / 2, codec="ffv1")) as drop,
     ):
         for number, (frame, _) in zip(range(41), reader.frames(), strict=False):
             keep.write(frame, number)

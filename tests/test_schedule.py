@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import groupby, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
@@ -90,6 +90,7 @@ def test_truth_table_own_times() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(stamps, rates, stretches, st.frozensets(st.integers(0, 30)))
 def test_constant_rate(times: list[Fraction], fps: Fraction, stretch: Fraction, cuts: frozenset[int]) -> None:
     schedule = ConstantRate(fps, stretch)
@@ -105,6 +106,7 @@ def test_constant_rate(times: list[Fraction], fps: Fraction, stretch: Fraction, 
     assert 0 <= sum(s.length for s in slots) - times[-1] * stretch < 1 / fps
 
 
+@settings(deadline=None)
 @given(stamps, rates, stretches)
 def test_originals_on_an_output_time_pass(times: list[Fraction], fps: Fraction, stretch: Fraction) -> None:
     slots = slots_of(ConstantRate(fps, stretch), times)
@@ -112,6 +114,7 @@ def test_originals_on_an_output_time_pass(times: list[Fraction], fps: Fraction, 
     assert {s.left for s in slots if s.timestep == 0} == due
 
 
+@settings(deadline=None)
 @given(stamps, st.integers(1, 8), stretches, st.frozensets(st.integers(0, 30)))
 def test_own_times(times: list[Fraction], factor: int, stretch: Fraction, cuts: frozenset[int]) -> None:
     schedule = OwnTimes(factor, MS, F(60), stretch)
@@ -145,6 +148,7 @@ def test_truth_table_runs() -> None:
     assert kept("", 3) == ""
 
 
+@settings(deadline=None)
 @given(runs, st.integers(1, 5))
 def test_runs(lengths: list[int], limit: int) -> None:
     """Short ones become one item, longer ones pass whole, and nothing is read far ahead."""

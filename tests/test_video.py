@@ -17,7 +17,7 @@ av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import models
-from vfi_kernels.video import Reader, VideoError, Writer, interpolate
+from vfi_kernels.video import Encoding, Reader, VideoError, Writer, interpolate
 
 F = Fraction
 NTSC = F(30000, 1001)
@@ -289,7 +289,10 @@ def test_reader_and_writer_alone(tmp_path: Path) -> None:
     """The pieces serve other programs too: here, every second frame dropped without loss."""
     source = make_clip(tmp_path / "in.mkv", count=5, codec="ffv1")
     with Reader(source) as reader:
-        writer = Writer(tmp_path / "out.mkv", reader.first, fps=reader.rate / 2, codec="ffv1")
+        writer = Writer(
+            tmp_path / "out.mkv",
+            Encoding(tmp_path / "out.mkv", reader.first, fps=reader.rate / 2, codec="ffv1"),
+        )
         with writer:
             for number, (frame, _) in enumerate(reader.frames()):
                 if number % 2 == 0:

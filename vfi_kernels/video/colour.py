@@ -32,6 +32,8 @@ class Converter:
     range, all else as limited; BT.709 from 1280 pixels of width or 577 of height on, BT.601 below; chroma
     centred at full range, else to the left. The output is tagged as the source is, or is not.
 
+    Not for several threads at once.
+
     Attributes:
         format: name of the pixel format for the encoder: the source's own where it can be kept.
         size: width and height.
@@ -86,13 +88,21 @@ class Converter:
             self._target = replace(self._target, matrix=BT601, full=True, siting="center")
             self.tags |= {"color_range": int(Range.JPEG), "colorspace": BT601}
 
-    def to_rgb(self, frame: av.VideoFrame, device: torch.device | str = "cpu") -> Tensor:
+    def planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
+        """The codes [H, W] of every channel that the output keeps, as they lie in memory."""
+        planes = _views(_repacked(self._unpack, frame, self._source.layout.planar))
+        return planes[:-1] if self._source.layout.alpha and not self._shown.layout.alpha else planes
+
+    def decode(self, planes: list[Tensor]) -> Tensor:
         """[1, 3, H, W] float32, black 0 and white 1, neither clamped nor rounded; with alpha [2, 3, H, W].
 
         The second picture is the alpha, as grey, where the encoder keeps it.
         """
-        planes = [torch.from_numpy(plane).to(device) for plane in self._planes(frame)]
         return self._shown.decode(planes)
+
+    def to_rgb(self, frame: av.VideoFrame) -> Tensor:
+        """`decode` of `planes`."""
+        return self.decode([torch.from_numpy(plane) for plane in self.planes(frame)])
 
     def from_rgb(self, pictures: Tensor) -> av.VideoFrame:
         """A frame for the encoder from what `to_rgb` gives."""
@@ -104,13 +114,8 @@ class Converter:
         if frame.format.name == self.format:
             return frame
         if self._target == self._shown:
-            return self._frame(self._planes(frame))
+            return self._frame(self.planes(frame))
         return self.from_rgb(self.to_rgb(frame))
-
-    def _planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
-        """The codes of every channel that the output keeps."""
-        planes = _views(_repacked(self._unpack, frame, self._source.layout.planar))
-        return planes[:-1] if self._source.layout.alpha and not self._shown.layout.alpha else planes
 
     def _frame(self, planes: list[np.ndarray]) -> av.VideoFrame:
         frame = av.VideoFrame(*self.size, self._target.layout.planar)
@@ -207,7 +212,9 @@ def _views(frame: av.VideoFrame) -> list[np.ndarray]:
     views = []
     for plane in frame.planes:
         line = abs(plane.line_size) // np.dtype(dtype).itemsize
-        rows = np.frombuffer(plane, dtype).reshape(plane.height, line)[:: 1 if plane.line_size > 0 else -1]
+        rows = np.frombuffer(plane, dtype).reshape(plane.height, line)
+        if plane.line_size < 0:
+            rows = rows[::-1].copy()  # torch takes no negative strides
         if frame.format.name.startswith("ya"):
             views += [rows[:, k : 2 * plane.width : 2] for k in range(2)]
         else:

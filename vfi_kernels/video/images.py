@@ -95,7 +95,7 @@ class Images:
     """
 
     audio: tuple[()] = ()
-    dropped = ""
+    held = 0
     start = Fraction(0)
     aspect = None
     siting = None

@@ -1,48 +1,83 @@
-"""From a video file to one with more frames: read, make the frames in between, write.
+"""From source frames to output frames: reading, the model and the encoder work at the same time.
 
-Two source frames are in memory, and up to `BATCH` made from them; up to `RUN` more where repeats are sought.
+Each runs in a thread of its own and hands on what it has made through a queue that holds little, so memory is
+bounded: see `AHEAD` and `docs/video.md`.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterator
+import queue
+import threading
+import time
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from typing import Literal
+from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import scenes
 from . import schedule as schedules
-from ._av import VideoError, av
-from .colour import Converter, to_image, to_tensor
-from .reading import Reader
-from .writing import Writer, complete_or_absent
+from ._av import av
+from .colour import Converter
 
-__all__ = ["interpolate", "to_image", "to_tensor"]
+__all__ = ["Ahead", "Made", "Profile", "Shown", "Upload", "Work", "made", "profile_of"]
 
-# Frames made at once. More share the work that a pair needs once; a pair may be minutes apart, so there is a
-# bound.
-BATCH = 8
+Item = TypeVar("Item")
 
-# The longest run of equal frames that is made one. Cartoons draw every second to fourth; more is a still.
-RUN = 4
+# Items that wait between two threads: source frames before the model, output frames after it.
+AHEAD = 4
+
+# Seconds between two looks at whether to stop, of a thread that waits.
+POLL = 0.1
 
 
-class _Shown:
-    """A source frame, its time in seconds, and what comes of its RGB once something asks for it."""
+class Upload:
+    """Brings the planes of frames to the device; to a GPU from pinned memory, while it computes."""
 
-    def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, device: torch.device) -> None:
-        self.frame, self.time, self._colour, self._device = frame, time, colour, device
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def send(self, planes: list[np.ndarray]) -> list[Tensor]:
+        """Begins to copy planes [H, W]."""
+        tensors = [torch.from_numpy(plane) for plane in planes]
+        if self._stream is None:
+            return [tensor.to(self._device) for tensor in tensors]
+        with torch.cuda.stream(self._stream):
+            return [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
+
+    def receive(self, planes: list[Tensor]) -> list[Tensor]:
+        """The planes, once the copies are there."""
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._stream)
+            for plane in planes:
+                # Else its memory could be given to the next copy while this stream still reads it.
+                plane.record_stream(current)
+        return planes
+
+
+class Shown:
+    """A source frame and its time in seconds; its RGB is made once."""
+
+    def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, upload: Upload) -> None:
+        self.frame, self.time, self._colour, self._upload = frame, time, colour, upload
+
+    def prepare(self) -> None:
+        """What the thread that reads does, so that the one that has the model need not wait."""
+        _ = self._sent
+
+    @cached_property
+    def _sent(self) -> list[Tensor]:
+        return self._upload.send(self._colour.planes(self.frame))
 
     @cached_property
     def _whole(self) -> Tensor:
-        return self._colour.to_rgb(self.frame, self._device)
+        return self._colour.decode(self._upload.receive(self._sent))
 
     @cached_property
     def rgb(self) -> Tensor:
@@ -59,170 +94,141 @@ class _Shown:
         """[H, W, 3], for detectors."""
         return self.rgb[0].permute(1, 2, 0)
 
-    @property
-    def original(self) -> av.VideoFrame:
-        return self._colour.original(self.frame)
+    @cached_property
+    def thumb(self) -> np.ndarray:
+        return scenes.thumbnail(self.image)
 
 
-@torch.inference_mode()
-def interpolate(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    model: torch.nn.Module,
-    *,
-    factor: Fraction | int | None = None,
-    fps: Fraction | int | None = None,
-    slow_motion: Fraction | int = 1,
-    slow_motion_audio: Literal["drop", "keep"] = "drop",
-    vfr: bool = False,
-    scene_cuts: bool = True,
-    scene_threshold: float = scenes.THRESHOLD,
-    duplicates: Literal["keep", "retime"] = "keep",
-    device: torch.device | str = "cpu",
-    codec: str = "libx264",
-    crf: int = 16,
-    overwrite: bool = False,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
-    warn: Callable[[str], None] = warnings.warn,
-) -> int:
-    """Write `source` to `target` at a higher (or any other) frame rate; sound is copied, the duration stays.
+class Work(NamedTuple):
+    """A source frame, the next one, and the time between them; of a chunk's end only its number."""
 
-    Output frame k is shown k / fps after the first frame. Where that is a source frame's own time, the
-    decoded frame goes to the encoder as it is; elsewhere `model` makes the frame from its two neighbours, or,
-    where a new shot begins between them, the earlier one is held. `target` appears when it is complete.
-
-    Args:
-        source: video file.
-        target: video file; the suffix names the container.
-        model: as `vfi_kernels.models.create` gives.
-        factor: output rate over source rate; 2, or 1 in slow motion, where neither this nor `fps` is given.
-        fps: output rate, frames a second.
-        slow_motion: how many times longer the output lasts.
-        slow_motion_audio: what becomes of the sound then: left out, or copied at its own speed.
-        vfr: keep the source's own times, and put `factor` - 1 frames evenly between two of its frames.
-        scene_cuts: whether to look for cuts.
-        scene_threshold: what a cut scores at least, in (0, 1]; lower finds more.
-        duplicates: "retime" makes a run of up to four equal frames one that lasts as long, so that movement
-            goes on through it.
-        device: where the model runs.
-        codec: video encoder, for example libx264 or, lossless, ffv1.
-        crf: constant rate factor of the encoder.
-        overwrite: replace `target` if it exists.
-        progress: called after each output frame with the number written and the number expected, None if
-            unknown.
-        warn: called with one line about what cannot be kept.
-
-    Returns:
-        The number of frames written.
-
-    Raises:
-        ValueError: options that contradict each other, or a number out of range.
-        VideoError: a file cannot be read or written as asked.
-    """
-    source, target = Path(source), Path(target)
-    cuts = scenes.CutDetector(scene_threshold) if scene_cuts else None
-    _check_target(source, target, overwrite)
-    with Reader(source, as_stamped=vfr) as reader, complete_or_absent(target) as temporary:
-        try:
-            schedule = schedules.schedule_for(
-                reader.rate, reader.tick, factor=factor, fps=fps, stretch=slow_motion, vfr=vfr
-            )
-        except schedules.NoRateError as error:
-            raise VideoError(f"{source}: states no frame rate; give the output's with --fps") from error
-        _tell_losses(reader, warn)
-        audio = reader.audio
-        if audio and slow_motion != 1 and slow_motion_audio == "drop":
-            audio = []
-            warn(
-                "sound left out: slow motion does not stretch it; --slow-motion-audio keep copies it as it is"
-            )
-        writer = Writer(
-            temporary,
-            reader.first,
-            fps=schedule.fps,
-            step=schedule.step,
-            start=reader.start,
-            codec=codec,
-            crf=crf,
-            aspect=reader.aspect,
-            siting=reader.siting,
-            audio=audio,
-            warn=warn,
-            name=str(target),
-        )
-        expected = schedule.count(reader.duration) if reader.duration else None
-        done = 0
-        with writer:
-            frames = _shown(reader, writer, torch.device(device))
-            if duplicates == "retime":
-                frames = schedules.without_runs(frames, _repeats, RUN)
-            spans = _spans(frames, reader, cuts)
-            for slot, frame in _made(spans, schedule, model.to(device).eval(), writer.colour):
-                writer.write(frame, round(slot.time / schedule.step), round(slot.length / schedule.step))
-                done += 1
-                progress(done, expected)
-    return done
+    chunk: int
+    span: schedules.Span | None = None
+    left: Shown | None = None
+    right: Shown | None = None
+    held: int = 0  # of a chunk's end: frames that could not be decoded
 
 
-def _shown(reader: Reader, writer: Writer, device: torch.device) -> Iterator[_Shown]:
-    for frame, time in reader.frames(writer.copy):
-        yield _Shown(frame, time, writer.colour, device)
+class Made(NamedTuple):
+    """An output frame: `pictures` as `Converter` takes them, or the source frame `original` where there are
+    none; of a chunk's end only its number."""
+
+    chunk: int
+    slot: schedules.Slot | None = None
+    original: av.VideoFrame | None = None
+    pictures: Tensor | None = None
+    held: int = 0
 
 
-def _repeats(a: _Shown, b: _Shown) -> bool:
-    return scenes.repeats(a.image, b.image)
-
-
-def _spans(
-    frames: Iterator[_Shown], reader: Reader, cuts: scenes.CutDetector | None
-) -> Iterator[tuple[schedules.Span, _Shown, _Shown]]:
-    """Every source frame with its span and the next frame; the last one with itself."""
-    before = None
-    for number, frame in enumerate(frames):
-        held = cuts is not None and cuts(scenes.thumbnail(frame.image))
-        if before is not None:
-            yield schedules.Span(number - 1, before.time, frame.time, held), before, frame
-        before, last = frame, number
-    # Nothing follows the last frame to be interpolated towards: it is held for as long as it is shown.
-    yield schedules.Span(last, before.time, reader.end, True), before, before
-
-
-def _made(
-    spans: Iterator[tuple[schedules.Span, _Shown, _Shown]],
+def made(
+    works: Iterator[Work],
     schedule: schedules.ConstantRate | schedules.OwnTimes,
     model: torch.nn.Module,
-    colour: Converter,
-) -> Iterator[tuple[schedules.Slot, av.VideoFrame]]:
-    """Every output frame with its slot, in order."""
-    for span, a, b in spans:
-        slots = schedule.slots(span)
-        while batch := list(islice(slots, BATCH)):
-            times = [float(slot.timestep) for slot in batch if not slot.original]
-            made = iter(model.interpolate(a.rgb, b.rgb, times).unbind(1) if times else ())
-            for slot in batch:
-                if slot.original:
-                    yield slot, a.original
-                else:
-                    outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
-                    yield slot, colour.from_rgb(next(made) + outside)
+    batch: int,
+) -> Iterator[Made]:
+    """Every output frame, in order."""
+    with torch.inference_mode():
+        for chunk, span, a, b, held in works:
+            if span is None:
+                yield Made(chunk, held=held)
+                continue
+            slots = schedule.slots(span)
+            while some := list(islice(slots, batch)):
+                times = [float(slot.timestep) for slot in some if not slot.original]
+                frames = iter(model.interpolate(a.rgb, b.rgb, times).unbind(1) if times else ())
+                for slot in some:
+                    if slot.original:
+                        yield Made(chunk, slot, original=a.frame)
+                    else:
+                        outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
+                        yield Made(chunk, slot, pictures=next(frames) + outside)
 
 
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
-    if not target.parent.is_dir():
-        raise VideoError(f"{target.parent}: no such folder")
-    if target.exists():
-        if not target.is_file():
-            raise VideoError(f"{target}: is not a file")
-        if source.exists() and target.samefile(source):
-            raise VideoError(f"{target}: is the input itself; give the output another name")
-        if not overwrite:
-            raise VideoError(f"{target}: exists already; --overwrite replaces it")
+class Ahead(Generic[Item]):
+    """Runs an iterator in a thread of its own, up to `AHEAD` items ahead of who takes them.
+
+    What the iterator raises, the one who takes gets. `stop` is shared by all threads of a pipeline: once it
+    is set, each one ends at its next item.
+
+    Attributes:
+        seconds: how long the thread has run, when it is at its end.
+        blocked: how much of that it waited for its items to be taken.
+        starved: how much the one who takes waited for items.
+    """
+
+    def __init__(self, items: Iterator[Item], name: str, stop: threading.Event) -> None:
+        self.seconds = self.blocked = self.starved = 0.0
+        self._items, self._stop = items, stop
+        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(AHEAD)
+        self._thread = threading.Thread(target=self._run, name=f"vfi {name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        begin = time.perf_counter()
+        end: BaseException = StopIteration()
+        try:
+            for item in self._items:
+                if not self._put((item, None)):
+                    return
+        except BaseException as error:  # whatever it is, the one who takes has to know
+            end = error
+        self.seconds = time.perf_counter() - begin
+        self._put((None, end))
+
+    def _put(self, entry: tuple[Item | None, BaseException | None]) -> bool:
+        begin = time.perf_counter()
+        while not self._stop.is_set():
+            try:
+                self._queue.put(entry, timeout=POLL)
+                self.blocked += time.perf_counter() - begin
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def __iter__(self) -> Ahead[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        begin = time.perf_counter()
+        while not self._stop.is_set():
+            try:
+                item, error = self._queue.get(timeout=POLL)
+            except queue.Empty:
+                continue
+            self.starved += time.perf_counter() - begin
+            if error is not None:
+                raise error
+            return item
+        raise StopIteration
+
+    def join(self) -> None:
+        """Waits until the thread is at its end; `stop` is set."""
+        self._thread.join()
 
 
-def _tell_losses(reader: Reader, warn: Callable[[str], None]) -> None:
-    if reader.dropped:
-        warn(f"left out: {reader.dropped}")
-    if reader.first.interlaced_frame:
-        warn("the input is interlaced: frames are made of whole ones, so deinterlace it before")
-    if reader.first.rotation:
-        warn(f"the rotation of {reader.first.rotation} degrees that players apply to the input is not kept")
+class Stage(NamedTuple):
+    """What one thread did, seconds."""
+
+    name: str
+    busy: float
+    waiting: float
+
+
+class Profile(NamedTuple):
+    """Where the time went."""
+
+    frames: int
+    seconds: float
+    stages: tuple[Stage, ...]
+
+
+def profile_of(read: Ahead[Work], ready: Ahead[Made], frames: int, seconds: float) -> Profile:
+    """Of a pipeline that has come to its end, `seconds` after it began."""
+    waits = {
+        "read": (read.seconds, read.blocked),
+        "model": (ready.seconds, read.starved + ready.blocked),
+        "encode": (seconds, ready.starved),
+    }
+    stages = tuple(Stage(name, total - waiting, waiting) for name, (total, waiting) in waits.items())
+    return Profile(frames, seconds, stages)

@@ -13,15 +13,16 @@ from pathlib import Path
 from . import images
 from ._av import VideoError, av
 
-__all__ = ["codec_of", "existing", "is_gif", "is_images", "write_gif", "write_images"]
+__all__ = ["GIF_RATE", "codec_of", "existing", "is_gif", "is_images", "write_gif", "write_images"]
 
 CODECS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".tif": "tiff", ".tiff": "tiff"}
 
 # What files in a folder are called.
 NAME = "%06d.png"
 
-# Of a second: what GIF counts time in.
+# Of a second: what GIF counts time in. Browsers take one alone for a tenth of a second.
 CENTISECOND = Fraction(1, 100)
+GIF_RATE = 50
 
 
 def is_images(target: Path) -> bool:

@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from fractions import Fraction
 
+import torch
+
 from ._av import av
 
 __all__ = ["chroma_siting", "encoder_options", "side_data"]
@@ -27,7 +29,8 @@ LEVELS = threading.Lock()
 def chroma_siting(stream: av.VideoStream) -> str | None:
     """Where a stream says its chroma samples lie, by FFmpeg's name, or None.
 
-    FFmpeg's own description of a file tells; it is given to the log, which is quiet otherwise.
+    FFmpeg's own description of a file tells; it is given to the log, which is quiet otherwise: while it is
+    not, PyAV can lock up where another thread has something to log.
     """
     with LEVELS:
         level = av.logging.get_level()
@@ -61,6 +64,10 @@ def encoder_options(first: av.VideoFrame, codec: str, siting: str | None) -> tup
     losses = []
     own, display, light = HDR10.get(codec, ("", "", ""))
     parameters = ["log-level=error"] if codec == "libx265" else []  # else it reports on stderr
+    if codec == "libx264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        # x264's macroblock tree reads what nobody wrote where AVX-512 goes past the end of a row (of 20
+        # macroblocks, not of 8): now and then the same frames give other bytes.
+        parameters.append("asm=AVX2")
     if "MASTERING_DISPLAY_METADATA" in data:
         values = _mastering(data["MASTERING_DISPLAY_METADATA"], whole=codec != "libsvtav1")
         if not own:
