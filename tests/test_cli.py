@@ -70,7 +70,7 @@ def test_wrong_usage_is_2(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_failure_is_1(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out.mp4"
     assert "no such file" in fails(capsys, 1, "interpolate", tmp_path / "none.mp4", target)
-    assert "no such file" in fails(capsys, 1, "interpolate", tmp_path, target)
+    assert "holds no images" in fails(capsys, 1, "interpolate", tmp_path, target)
     text = tmp_path / "text.mp4"
     text.write_text("words")
     assert "cannot be read as a video" in fails(capsys, 1, "interpolate", text, target)

@@ -299,14 +299,14 @@ def test_index_that_leads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     interpolate(source, target, BLEND, **SHORT)
     undisturbed = target.read_bytes()
     target.unlink()
-    whole = plans.Reader.frames_from
+    whole = Reader.frames_from
 
-    def late(self: plans.Reader, key: int) -> Any:
+    def late(self: Reader, key: int) -> Any:
         frames = whole(self, key)
         next(frames)
         return frames
 
-    monkeypatch.setattr(plans.Reader, "frames_from", late)
+    monkeypatch.setattr(Reader, "frames_from", late)
     in_parts(source, target, chunk_seconds=F(2, 5))
     assert target.read_bytes() == undisturbed
 

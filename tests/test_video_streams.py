@@ -163,7 +163,7 @@ def test_mp4_keeps_all_but_attachments(tmp_path: Path, suffix: str) -> None:
     assert streams_of(target) == [
         EXPECTED[0],
         *([] if mov else EXPECTED[1:]),
-        ("subtitle", "mov_text", "eng", None, int(Disposition.forced)),
+        ("subtitle", "mov_text", "eng", None, 0 if mov else int(Disposition.forced)),
         *([] if mov else [("video", "png", None, None, int(Disposition.attached_pic))]),
     ]
     no_sound = "sound left out: mov does not hold libopus; an .mkv output does"

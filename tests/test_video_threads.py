@@ -33,7 +33,7 @@ def threads() -> list[str]:
 
 
 STAGES = {
-    "read": (colour.Converter, "to_rgb"),
+    "read": (colour.Converter, "planes"),
     "model": (BlendClass, "synthesize"),
     "encode": (Writer, "write"),
 }
