@@ -25,7 +25,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Options, VideoError, chunks, interpolate, jobs, muxing
+from vfi_kernels.video import Options, Reader, VideoError, chunks, interpolate, jobs, muxing
 from vfi_kernels.video import plan as plans
 
 F = Fraction

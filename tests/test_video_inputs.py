@@ -17,8 +17,8 @@ cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
 from clips import frames_of, make_clip, picture, planes_of, times_of
 
-from vfi_kernels import models
-from vfi_kernels.video import VideoError, interpolate
+from vfi_kernels import cli, models
+from vfi_kernels.video import VideoError, interpolate, limits
 from vfi_kernels.video.images import Images, files_of
 
 F = Fraction
@@ -249,3 +249,147 @@ def test_10_bits_become_16_in_png(tmp_path: Path) -> None:
     back = run(tmp_path / "%03d.png", tmp_path / "back.mkv", factor=1)
     given = [frame.to_ndarray(format="gbrp16le") for frame in frames_of(source)]
     assert np.abs(back[0].to_ndarray(format="gbrp16le").astype(int) - given[0]).max() <= 300  # of 65535
+
+
+def command(*arguments: object) -> int:
+    return cli.main(["interpolate", *map(str, arguments), "--model", "blend", "--codec", "ffv1"])
+
+
+def cut(path: Path, count: int) -> Path:
+    path.write_bytes(path.read_bytes()[:-count])
+    return path
+
+
+@pytest.mark.parametrize("container", ["mkv", "avi"])
+def test_a_few_bytes_cut_off_are_noticed(tmp_path: Path, container: str) -> None:
+    """Less than the half second by which headers may be wrong."""
+    source = cut(make_clip(tmp_path / f"in.{container}", count=60), 30)
+    with pytest.raises(VideoError, match=rf"in\.{container}: cut short, 30 bytes are missing"):
+        run(source, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_keep_going_reads_a_cut_file_to_its_end(
+    tmp_path: Path, container: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"movflags": "faststart"} if container == "mp4" else {}
+    source = make_clip(tmp_path / f"in.{container}", count=60, options=options)
+    cut(source, source.stat().st_size // 3)
+    target = tmp_path / "out.mkv"
+    assert command(source, target) == 1
+    assert "cut short" in capsys.readouterr().err
+    assert not target.exists()
+    assert command(source, target, "--keep-going") == 0
+    assert 40 < len(times_of(target)) < 119
+
+
+def broken(path: Path, bad: set[int]) -> Path:
+    """Lossless, every frame for itself, of which some are noise."""
+    clip = make_clip(path.with_name("whole.mkv"), 25, 10, codec="ffv1", pixels="yuv444p", gop=1)
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            if number in bad:
+                noise = av.Packet(
+                    bytes(np.random.default_rng(number).integers(0, 255, packet.size, np.uint8))
+                )
+                noise.pts, noise.dts, noise.duration = packet.pts, packet.dts, packet.duration
+                noise.time_base, noise.is_keyframe = packet.time_base, True
+                packet = noise
+            packet.stream = stream
+            target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("bad", [{4}, {3, 4, 5}, {9}])
+def test_keep_going_holds_the_last_good_frame(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: set[int]
+) -> None:
+    source, target = broken(tmp_path / "in.mkv", bad), tmp_path / "out.mkv"
+    assert command(source, target, "--no-scene-cuts") == 1
+    error = capsys.readouterr().err
+    assert "in.mkv: " in error
+    assert f"at {min(bad) * 0.04:.2f} s" in error
+    assert not target.exists()
+    assert command(source, target, "--no-scene-cuts", "--keep-going", "--overwrite") == 0
+    told = f"{source}: {len(bad)} frames could not be decoded, and the last good one was held"
+    assert capsys.readouterr().err == f"vfi: warning: {told}\n"
+    assert times_of(target) == [F(k, 50) for k in range(20)]
+    given, made = frames_of(tmp_path / "whole.mkv"), frames_of(target)
+    for k in range(10):
+        shown = max(good for good in range(k + 1) if good not in bad)
+        assert planes_of(made[2 * k]) == planes_of(given[shown])
+
+
+def test_keep_going_takes_up_what_an_error_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Finished chunks are kept, and the way they are made does not depend on the option."""
+    source, target = broken(tmp_path / "in.mkv", {8}), tmp_path / "out.mkv"
+    assert command(source, target, "--chunk-seconds", "0.1") == 1
+    assert "--resume goes on" in capsys.readouterr().err
+    assert command(source, target, "--chunk-seconds", "0.1", "--resume", "--keep-going") == 0
+    assert len(times_of(target)) == 20
+
+
+def test_frames_larger_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=2)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 48 - 1)
+    assert command(source, tmp_path / "out.mkv") == 1
+    assert "64x48 is more than 3071 pixels; --force lifts the limit" in capsys.readouterr().err
+    assert command(source, tmp_path / "out.mkv", "--force") == 0
+
+
+def test_two_frames_years_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a time stamp says must not fill the disk."""
+    source = make_clip(tmp_path / "in.mkv", 25, 2, stamps=[0, 2_000_000], tick=F(1), codec="ffv1")
+    assert command(source, tmp_path / "out.mkv", "--fps", "60") == 1
+    error = capsys.readouterr().err
+    assert "2000000 s would become 120000000 frames, more than 10000000; --force lifts the limit" in error
+
+
+def test_rates_beyond_reason_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_clip(tmp_path / "in.mkv", 25, 2, codec="ffv1")
+    assert command(source, tmp_path / "out.mkv", "--fps", "1000000") == 1
+    assert "1e+06 frames a second is more than 10000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["http://host/in.mp4", "concat:a.mp4|b.mp4", "pipe:0", "data:x"])
+def test_only_files(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(name, tmp_path / "out.mkv") == 2
+    assert "only files are read and written" in capsys.readouterr().err
+
+
+def test_names_go_to_no_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "a; touch owned; $(touch owned) `touch owned` 'q\" %d"
+    folder.mkdir()
+    source = make_clip(folder / "-i in|x.mp4", count=2)
+    assert command(source, folder / "out &.mkv") == 0
+    assert not [path for path in tmp_path.rglob("owned")]
+
+
+def test_options_of_images(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(tmp_path / "in.mp4", count=2)
+    assert command(clip, tmp_path / "out.mkv", "--input-fps", "10") == 2
+    assert "needs images" in capsys.readouterr().err
+    assert command(clip, tmp_path / "%d.png") == 2
+    assert "%d.png has its own" in capsys.readouterr().err
+    assert cli.main(["interpolate", str(folder), str(folder / "a_%d.png"), "--overwrite"]) == 1
+    assert "is the input itself" in capsys.readouterr().err
+    assert command(folder, tmp_path / "out.mkv", "--input-fps", "24000/1001") == 0
+    assert len(times_of(tmp_path / "out.mkv")) == 6
+    assert cli.main(["info", str(folder)]) == 0
+    assert "images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1"])
+def test_odd_sizes(tmp_path: Path, codec: str) -> None:
+    source = make_clip(tmp_path / "in.mkv", count=3, codec="ffv1", size=(77, 65))
+    told: list[str] = []
+    interpolate(source, tmp_path / "out.mkv", BLEND, codec=codec, warn=told.append)
+    even = codec in ("libx264", "libx265")
+    lines = [f"{codec} needs even sides for yuv420p; 77x65 is stored as yuv444p"] if even else []
+    assert told == lines
+    made = frames_of(tmp_path / "out.mkv")
+    assert {(f.width, f.height, f.format.name) for f in made} == {(77, 65, "yuv444p" if even else "yuv420p")}
+    assert len(made) == 6

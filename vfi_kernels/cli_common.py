@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from fractions import Fraction
 from pathlib import Path
 
-__all__ = ["Failure", "device", "file", "first_line", "ratio"]
+__all__ = ["Failure", "device", "file", "first_line", "ratio", "warn"]
 
 # "http://host/a.mp4", "concat:a|b", "pipe:1"; a single letter is a Windows drive.
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -19,6 +20,10 @@ class Failure(Exception):
 
 def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+def warn(message: str) -> None:
+    print("vfi: warning:", message, file=sys.stderr)
 
 
 def file(text: str) -> Path:

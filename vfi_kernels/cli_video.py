@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import cli_models
-from .cli_common import Failure, device, file, first_line, ratio
+from .cli_common import Failure, device, file, first_line, ratio, warn
+from .cli_feedback import Feedback
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "add_wishes", "told", "wishes"]
 
 CHUNKS = re.compile(r"\d{1,6}(-\d{1,6})?")
 
@@ -26,10 +27,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         description="Write INPUT to OUTPUT with more frames a second. Sound is copied; the duration stays. "
         "Finished chunks of about ten seconds survive whatever ends the command.",
     )
-    _add_wishes(whole)
+    add_wishes(whole)
     whole.add_argument(
         "--resume", action="store_true", help="go on where an earlier run was ended, if there is one"
     )
+    whole.add_argument(
+        "--json", action="store_true", help="tell what happens as lines of JSON on stdout: docs/video.md"
+    )
+    whole.add_argument("--profile", action="store_true", help="tell at the end where the time went")
     whole.set_defaults(run=lambda arguments: _interpolate(whole, arguments))
 
     parts = commands.add_parser(
@@ -38,7 +43,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         description="Write OUTPUT.vfi, the folder with the plan and, later, its finished chunks. "
         "vfi run makes chunks on any machine that sees the folder and INPUT, vfi merge writes OUTPUT.",
     )
-    _add_wishes(parts)
+    add_wishes(parts)
     parts.set_defaults(run=lambda arguments: _plan(parts, arguments))
 
     run = commands.add_parser(
@@ -67,8 +72,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     merge.set_defaults(run=_merge)
 
 
-def _add_wishes(command: argparse.ArgumentParser) -> None:
-    """What decides the output."""
+def add_wishes(command: argparse.ArgumentParser, output: str | None = None) -> None:
+    """What decides the output; `output` "?" lets its name be left out."""
     command.add_argument(
         "input", metavar="INPUT", type=file, help="video file, folder of images, or pattern like %%04d.png"
     )
@@ -76,6 +81,7 @@ def _add_wishes(command: argparse.ArgumentParser) -> None:
         "output",
         metavar="OUTPUT",
         type=file,
+        nargs=output,
         help="video file to write, whose suffix names the container; a pattern or a folder for images",
     )
     command.add_argument(
@@ -159,7 +165,7 @@ def _add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
 
 
-def _wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
+def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of `video.Options` that the arguments name."""
     from . import video
 
@@ -201,37 +207,40 @@ def _wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> d
 def _interpolate(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from . import models, video
 
-    wishes = _wishes(parser, arguments)
+    given = wishes(parser, arguments)
     place = device(parser, arguments.device)
-    with _told(arguments.output), _Progress() as progress:
-        video.interpolate(
+    with Feedback(arguments.json, arguments.profile) as feedback, told(arguments.output):
+        frames = video.interpolate(
             arguments.input,
             arguments.output,
-            models.create(wishes["model"], checkpoint=arguments.checkpoint),
-            options=video.Options(**wishes),
+            models.create(given["model"], checkpoint=arguments.checkpoint),
+            options=video.Options(**given),
             device=place,
             overwrite=arguments.overwrite,
             resume=arguments.resume,
-            progress=progress,
-            warn=_warn,
+            progress=feedback.progress,
+            warn=feedback.warn,
+            started=feedback.start,
+            profile=feedback.profile,
         )
+        feedback.done(frames)
     return 0
 
 
 def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from . import models, video
 
-    wishes = _wishes(parser, arguments)
-    model = models.create(wishes["model"], checkpoint=arguments.checkpoint)
-    with _told():
+    given = wishes(parser, arguments)
+    model = models.create(given["model"], checkpoint=arguments.checkpoint)
+    with Feedback() as feedback, told():
         plan, _ = video.jobs.begin(
             arguments.input,
             arguments.output,
-            video.Options(**wishes),
+            video.Options(**given),
             model,
             device=arguments.device,
             overwrite=arguments.overwrite,
-            warn=_warn,
+            warn=feedback.warn,
         )
     print(f"{plan.folder}: {len(plan.chunks)} chunks, 0 to {len(plan.chunks) - 1}")
     return 0
@@ -240,7 +249,7 @@ def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from . import models, video
 
-    with _told():
+    with told():
         plan = video.plan.read(arguments.plan)
         options = plan.options
         wanted = range(len(plan.chunks)) if arguments.chunk is None else arguments.chunk
@@ -254,13 +263,13 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         if video.digest(model) != options.weights:
             raise Failure(f"{options.checkpoint}: holds other weights than when the plan was made")
         missing = set(plan.missing())
-        with _Progress() as progress:
+        with Feedback() as feedback:
             video.chunks.make(
                 plan,
                 model,
                 [index for index in wanted if index in missing],
                 device=place,
-                progress=lambda done: progress(done, None),
+                progress=lambda done: feedback.progress(done, None),
             )
     return 0
 
@@ -268,16 +277,16 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 def _merge(arguments: argparse.Namespace) -> int:
     from . import video
 
-    with _told():
+    with told():
         plan = video.plan.read(arguments.plan)
         video.jobs.check_target(plan.source, plan.target, arguments.overwrite)
-        frames = video.muxing.merge(plan, _warn)
+        frames = video.muxing.merge(plan, warn)
     print(f"{plan.target}: {frames} frames")
     return 0
 
 
 @contextmanager
-def _told(target: Path | None = None) -> Iterator[None]:
+def told(target: Path | None = None) -> Iterator[None]:
     """Errors of what runs inside as one line; what can be gone on with is named in it."""
     from . import models, video
 
@@ -294,10 +303,6 @@ def _told(target: Path | None = None) -> Iterator[None]:
         if words := left():
             print(f"vfi: terminated; {words}", file=sys.stderr)
         raise
-
-
-def _warn(message: str) -> None:
-    print("vfi: warning:", message, file=sys.stderr)
 
 
 def _chunks(text: str) -> list[int]:
@@ -333,24 +338,3 @@ def _quality(text: str) -> int:
     if not text.isdecimal() or int(text) > 51:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 51; got {text!r}")
     return int(text)
-
-
-class _Progress:
-    """A bar with rate and time left on a terminal, nothing elsewhere."""
-
-    def __enter__(self) -> Callable[[int, int | None], None]:
-        self._bar = None
-        return self._update if sys.stderr.isatty() else lambda done, total: None
-
-    def _update(self, done: int, total: int | None) -> None:
-        if self._bar is None:
-            try:
-                from tqdm import tqdm
-            except ImportError as error:
-                raise ImportError("the progress bar needs tqdm: pip install 'vfi-kernels[video]'") from error
-            self._bar = tqdm(total=total, unit=" frames", file=sys.stderr, dynamic_ncols=True)
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -36,6 +36,7 @@ def interpolate(
     resume: bool = False,
     progress: Progress = lambda done, total: None,
     warn: Warn = warnings.warn,
+    started: Callable[[Plan, int | None], None] = lambda plan, total: None,
     profile: Callable[[Profile], None] = lambda profile: None,
     **wishes: Any,
 ) -> int:
@@ -59,6 +60,7 @@ def interpolate(
         progress: called after each output frame with the number written and the number expected, None if
             unknown.
         warn: called with one line about what cannot be kept.
+        started: called once, with the plan and the number of frames expected, before any is made.
         profile: called once, when all chunks are there, with where the time went.
         **wishes: fields of `Options`: factor, fps, codec and so on.
 
@@ -73,6 +75,7 @@ def interpolate(
     plan, total = begin(
         source, target, options, model, device=device, overwrite=overwrite, resume=resume, warn=warn
     )
+    started(plan, total)
     missing = plan.missing()
     earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from . import images
 from ._av import VideoError, av
 
-__all__ = ["GIF_RATE", "codec_of", "existing", "is_gif", "is_images", "write_gif", "write_images"]
+__all__ = ["GIF_RATE", "codec_of", "existing", "is_gif", "is_images", "write_gif", "write_images", "written"]
 
 CODECS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".tif": "tiff", ".tiff": "tiff"}
 
@@ -59,6 +59,11 @@ def existing(target: Path) -> list[Path]:
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     inside = {name: name[len(before) : len(name) - len(after)] for name in names if name.startswith(before)}
     return [folder / n for n, digits in inside.items() if n.endswith(after) and digits.isdecimal()]
+
+
+def written(target: Path) -> list[Path]:
+    """The files that an output consists of."""
+    return existing(target) if is_images(target) else [target]
 
 
 def write_images(target: Path, files: Iterable[bytes]) -> int:
