@@ -34,12 +34,15 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = make_clip(tmp_path / "in.mkv", codec="ffv1", pixels="yuva420p")
+    source = make_clip(tmp_path / "in.mkv", codec="ffv1", pixels="yuv420p12le")
     target = tmp_path / "out.mp4"
     out, err = told(capsys, 0, "interpolate", source, target, "--model", "blend", "--json")
     warning, start, *progress, done = events(out)
     assert err == ""
-    assert warning == {"event": "warning", "message": "transparency is left out"}
+    assert warning == {
+        "event": "warning",
+        "message": "libx264 does not hold the 12 bits of yuv420p12le: stored as yuv420p10le",
+    }
     assert start == {
         "event": "start",
         "source": str(source),

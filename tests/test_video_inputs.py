@@ -280,7 +280,9 @@ def test_keep_going_reads_a_cut_file_to_its_end(
     assert "cut short" in capsys.readouterr().err
     assert not target.exists()
     assert command(source, target, "--keep-going") == 0
-    assert 40 < len(times_of(target)) < 119
+    # MP4's index still tells when the lost frames were shown
+    assert len(times_of(target)) == 120 if container == "mp4" else 40 < len(times_of(target)) < 119
+    assert ("could not be decoded" in capsys.readouterr().err) == (container == "mp4")
 
 
 def broken(path: Path, bad: set[int]) -> Path:
@@ -365,7 +367,7 @@ def test_names_go_to_no_shell(tmp_path: Path) -> None:
     folder.mkdir()
     source = make_clip(folder / "-i in|x.mp4", count=2)
     assert command(source, folder / "out &.mkv") == 0
-    assert not [path for path in tmp_path.rglob("owned")]
+    assert not list(tmp_path.rglob("owned"))
 
 
 def test_options_of_images(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,7 +166,7 @@ def test_mp4_keeps_all_but_attachments(tmp_path: Path, suffix: str) -> None:
         ("subtitle", "mov_text", "eng", None, 0 if mov else int(Disposition.forced)),
         *([] if mov else [("video", "png", None, None, int(Disposition.attached_pic))]),
     ]
-    no_sound = "sound left out: mov does not hold libopus; an .mkv output does"
+    no_sound = "sound left out: mov does not hold opus; an .mkv output does"
     assert told == [
         *([no_sound, no_sound] if mov else []),
         f"{suffix} does not hold the attachment font.ttf; an .mkv output does",

@@ -171,7 +171,7 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
     """
     if not target.parent.is_dir():
         raise VideoError(f"{target.parent}: no such folder")
-    if sequences.is_images(target):
+    if sequences.is_images(target) and ("%" in target.name or not target.suffix):
         _check_images(source, target, overwrite)
     elif target.exists():
         if not target.is_file():

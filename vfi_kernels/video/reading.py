@@ -245,16 +245,14 @@ class Reader:
                 if packet.stream.index == self._stream.index and packet.size:
                     found.append((packet.pts, packet.is_keyframe))
         if not self._stamped:
-            interval = 1 / self.rate if self.rate else Fraction(0)
-            return [(k * interval, None, key) for k, (_, key) in enumerate(found)]
+            return [(k * self._interval, None, key) for k, (_, key) in enumerate(found)]
         return sorted((self.time_of(pts), pts, key) for pts, key in found if pts is not None)
 
     def _timed(
         self, frames: Iterator[tuple[av.VideoFrame, int | None]], start: int | None, key: int | None = None
     ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         """Times are counted from `start`, or the first frame; frames before `key` are left out."""
-        interval = 1 / self.rate if self.rate else Fraction(0)
-        before = None
+        interval, before = self._interval, None
         for number, (frame, stamp) in enumerate(frames):
             if key is not None and stamp < key:
                 continue  # leads up to the key frame, and refers to what was not read
@@ -287,42 +285,82 @@ class Reader:
 
     def _decoded(self, whole: bool = True) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """The frames as they are, with their time stamps; one that is held comes with those of others too."""
-        shape = good = None
-        lost: list[int] = []
+        shape = good = last = None
+        due = _Due()
         streams = (self._stream, *self.audio)
         for packet in packets(self._container, self.path, streams, whole, self._keep_going):
             if packet.stream.index != self._stream.index:
                 continue
-            for frame in self._frames_in(packet, lost):
+            due.sent(packet)
+            for frame in self._frames_in(packet, due):
                 shape = shape or (frame.width, frame.height, frame.format.name)
                 if shape != (frame.width, frame.height, frame.format.name):
                     raise VideoError(f"{self.path}: the frames change their size or format")
-                # Frames that never came, in the order of display.
-                for stamp in sorted(stamp for stamp in lost if frame.pts is None or stamp < frame.pts):
-                    lost.remove(stamp)
-                    if good is not None:
-                        self.held += 1
-                        yield good, stamp
+                for stamp in due.missed(frame.pts) if good is not None else ():
+                    self.held += 1
+                    yield good, stamp
+                last = frame.pts
                 if not frame.is_corrupt:
                     good = frame
-                    yield frame, frame.pts
                 elif not self._keep_going:
                     raise VideoError(f"{self.path}: a damaged frame at {frame.time:.2f} s")
-                elif good is not None:
-                    self.held += 1
-                    yield good, frame.pts
-        for stamp in sorted(lost) if good is not None else ():
+                if good is not None:
+                    self.held += frame.is_corrupt
+                    yield good, last
+        # Decoders that work on several frames at once may swallow the error of the last ones.
+        tail = due.after(last, self._interval / self.tick) if good is not None else []
+        if tail and not self._keep_going:
+            raise VideoError(
+                f"{self.path}: the frame at {float(tail[0] * self.tick):.2f} s cannot be decoded"
+            )
+        for stamp in tail:
             self.held += 1
             yield good, stamp
 
-    def _frames_in(self, packet: av.Packet, lost: list[int]) -> list[av.VideoFrame]:
-        """What comes of a packet; where nothing may, its time stamp goes to `lost`."""
+    @property
+    def _interval(self) -> Fraction:
+        return 1 / self.rate if self.rate else Fraction(0)
+
+    def _frames_in(self, packet: av.Packet, due: _Due) -> list[av.VideoFrame]:
+        """What comes of a packet, and of those that the decoder was busy with."""
         try:
             return packet.decode()
         except av.FFmpegError as error:
             if not self._keep_going:
-                when = f"{float((packet.dts or 0) * self.tick):.2f} s"
+                when = f"{float(due.first * self.tick):.2f} s" if due.first is not None else "some time"
                 raise VideoError(f"{self.path}: damaged at {when} ({error.strerror})") from error
-            if packet.pts is not None:
-                lost.append(packet.pts)
+            due.failures += 1
             return []
+
+
+class _Due:
+    """Time stamps of packets whose frames have not come yet. Frames come in the order of display."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._stamps: list[int] = []
+
+    @property
+    def first(self) -> int | None:
+        return min(self._stamps, default=None)
+
+    def sent(self, packet: av.Packet) -> None:
+        """The decoder gets a packet."""
+        if packet.pts is not None and packet.size and not packet.is_discard:
+            self._stamps.append(packet.pts)
+
+    def missed(self, stamp: int | None) -> list[int]:
+        """The stamps before that of a frame that has come, as far as there were failures.
+
+        Without one they are none: some packets hold no frame of their own.
+        """
+        if stamp is None:
+            return []
+        gone = sorted(due for due in self._stamps if due < stamp)
+        self._stamps = [due for due in self._stamps if due > stamp]
+        lost, self.failures = gone[: self.failures], max(0, self.failures - len(gone))
+        return lost
+
+    def after(self, stamp: int | None, interval: Fraction) -> list[int]:
+        """Those so much later than the last frame that they were frames, not its second field."""
+        return sorted(due for due in self._stamps if stamp is not None and due - stamp > interval * 3 / 4)
