@@ -22,10 +22,10 @@ import torch
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
-from clips import frames_of, make_clip, sound_of, times_of
+from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Options, Reader, VideoError, chunks, interpolate, jobs, muxing
+from vfi_kernels.video import Options, Reader, VideoError, chunks, interpolate, jobs, muxing, scenes
 from vfi_kernels.video import plan as plans
 
 F = Fraction
@@ -101,6 +101,20 @@ def test_decoding_times_rise_across_borders(tmp_path: Path, target: str) -> None
     assert [p.pts for p in packets] != sorted(p.pts for p in packets)  # there are frames to be reordered
     assert sum(p.is_keyframe for p in packets) >= 4
     assert len(packets) == len(frames_of(tmp_path / target)) == 120
+
+
+def test_cuts_are_judged_by_what_was_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every frame differs, the first ones count as cuts; at the border of a chunk nothing is first."""
+    monkeypatch.setattr(scenes, "distance", lambda a, b: 0.4)
+    source = clip_of(tmp_path, "in.mkv", codec="ffv1", sound="flac")
+    plan = in_parts(source, tmp_path / "parts.mkv", codec="ffv1", chunk_seconds=F(2, 5))
+    assert len(plan.chunks) >= 3
+    interpolate(source, tmp_path / "one.mkv", BLEND, codec="ffv1")
+    parts, one = (frames_of(tmp_path / name) for name in ("parts.mkv", "one.mkv"))
+    assert [planes_of(frame) for frame in parts] == [planes_of(frame) for frame in one]
+    held = [planes_of(a) == planes_of(b) for a, b in pairwise(one)]
+    assert held[:20].count(True) == 8
+    assert not any(held[20:-1])
 
 
 DRIVER = """

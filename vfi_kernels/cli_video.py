@@ -32,6 +32,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "--resume", action="store_true", help="go on where an earlier run was ended, if there is one"
     )
     whole.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray makes the chunks on the cluster that RAY_ADDRESS names (default: %(default)s)",
+    )
+    whole.add_argument(
         "--json", action="store_true", help="tell what happens as lines of JSON on stdout: docs/video.md"
     )
     whole.add_argument("--profile", action="store_true", help="tell at the end where the time went")
@@ -216,6 +222,7 @@ def _interpolate(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
             models.create(given["model"], checkpoint=arguments.checkpoint),
             options=video.Options(**given),
             device=place,
+            engine=arguments.engine,
             overwrite=arguments.overwrite,
             resume=arguments.resume,
             progress=feedback.progress,
@@ -247,30 +254,19 @@ def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    from . import models, video
+    from . import video
 
     with told():
         plan = video.plan.read(arguments.plan)
-        options = plan.options
-        wanted = range(len(plan.chunks)) if arguments.chunk is None else arguments.chunk
-        if beyond := [index for index in wanted if index >= len(plan.chunks)]:
-            parser.error(f"argument --chunk: there are chunks 0 to {len(plan.chunks) - 1}; got {beyond[0]}")
-        plan.check_source()
-        place = device(parser, arguments.device or options.device)
-        if place.type != options.device:
-            parser.error(f"argument --device: the plan is for {options.device}; got {arguments.device}")
-        model = models.create(options.model, checkpoint=options.checkpoint)
-        if video.digest(model) != options.weights:
-            raise Failure(f"{options.checkpoint}: holds other weights than when the plan was made")
-        missing = set(plan.missing())
+        count = len(plan.chunks)
+        wanted = list(range(count)) if arguments.chunk is None else arguments.chunk
+        if beyond := [index for index in wanted if index >= count]:
+            parser.error(f"argument --chunk: there are chunks 0 to {count - 1}; got {beyond[0]}")
+        place = device(parser, arguments.device or plan.options.device)
+        if place.type != plan.options.device:
+            parser.error(f"argument --device: the plan is for {plan.options.device}; got {arguments.device}")
         with Feedback() as feedback:
-            video.chunks.make(
-                plan,
-                model,
-                [index for index in wanted if index in missing],
-                device=place,
-                progress=lambda done: feedback.progress(done, None),
-            )
+            video.jobs.run(plan, wanted, device=place, progress=lambda done: feedback.progress(done, None))
     return 0
 
 

@@ -93,8 +93,8 @@ def _write(
 ) -> None:
     """One chunk, from its first frame to the mark of its end."""
     index, size, frames, delay, item = first.chunk, 0, [], 0, first
-    # The next chunk is about as large as those before.
-    plan.check_free(max((facts["bytes"] for k in range(index) if (facts := plan.facts(k))), default=0))
+    # About as large as the one before.
+    plan.check_free((plan.facts(index - 1) or {"bytes": 0})["bytes"] if index else 0)
     if first.slot is not None:
         path = plan.stem(index).with_suffix(encoding.chunk_suffix)
         with complete_or_absent(path) as temporary:

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from . import chunks, images, muxing, sequences
+from .. import models
+from . import chunks, cluster, images, muxing, sequences
 from . import plan as plans
 from ._av import VideoError
 from .options import Options, digest
@@ -19,7 +20,7 @@ from .pipeline import Profile
 from .plan import Plan
 from .sources import open_source
 
-__all__ = ["begin", "check_target", "interpolate", "left"]
+__all__ = ["begin", "check_target", "interpolate", "left", "run"]
 
 Warn = Callable[[str], None]
 Progress = Callable[[int, "int | None"], None]
@@ -32,6 +33,7 @@ def interpolate(
     *,
     options: Options | None = None,
     device: torch.device | str = "cpu",
+    engine: Literal["local", "ray"] = "local",
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress = lambda done, total: None,
@@ -55,6 +57,7 @@ def interpolate(
         model: as `vfi_kernels.models.create` gives.
         options: how; None where `wishes` say it.
         device: where the model runs.
+        engine: "ray" makes the chunks on a Ray cluster; `options` name a model of `vfi_kernels.models` then.
         overwrite: replace `target` if it exists, and what is left of an earlier run unless `resume`.
         resume: go on with what is left of an earlier run, or begin where nothing is.
         progress: called after each output frame with the number written and the number expected, None if
@@ -79,15 +82,40 @@ def interpolate(
     missing = plan.missing()
     earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
     try:
-        profile(
-            chunks.make(
-                plan, model, missing, device=device, progress=lambda done: progress(earlier + done, total)
-            )
-        )
+
+        def count(done: int) -> None:
+            progress(earlier + done, total)
+
+        if engine == "ray":
+            profile(cluster.make(plan, missing, count))
+        else:
+            profile(chunks.make(plan, model, missing, device=device, progress=count))
         return muxing.merge(plan, warn)
     finally:
         if len(plan.missing()) == len(plan.chunks):
             plan.discard()
+
+
+def run(
+    plan: Plan,
+    indices: list[int],
+    *,
+    device: torch.device | str | None = None,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Profile:
+    """Make those of these chunks that are missing, with the model that the plan names.
+
+    Raises:
+        VideoError: the source or the weights are not those of the plan; a file cannot be read or written.
+    """
+    plan.check_source()
+    options = plan.options
+    model = models.create(options.model, checkpoint=options.checkpoint)
+    if digest(model) != options.weights:
+        raise VideoError(f"{options.checkpoint}: holds other weights than when the plan was made")
+    missing = set(plan.missing())
+    wanted = [index for index in indices if index in missing]
+    return chunks.make(plan, model, wanted, device=device or options.device, progress=progress)
 
 
 def left(target: Path) -> str:
