@@ -263,6 +263,8 @@ def test_hdr10_data_that_is_lost_is_told(tmp_path: Path) -> None:
         ("yuv420p12le", "libx264", "yuv420p10le", "libx264 does not hold the 12 bits of yuv420p12le: "),
         ("yuv444p", "libsvtav1", "yuv420p", "libsvtav1 does not hold the full chroma of yuv444p: "),
         ("yuva420p", "libx264", "yuv420p", "libx264 does not hold the transparency of yuva420p: "),
+        ("yuva420p", "libvpx-vp9", "yuv420p", "libvpx-vp9 does not hold the transparency of yuva420p: "),
+        ("yuva420p", "libx265", "yuv420p", "libx265 does not hold the transparency of yuva420p: "),
         ("yuva444p12le", "libsvtav1", "yuv420p10le", "libsvtav1 does not hold the transparency of "),
         ("gray", "libsvtav1", "yuv420p", ""),
         ("ya8", "ffv1", "ya8", ""),

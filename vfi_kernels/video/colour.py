@@ -24,6 +24,9 @@ BT709, BT601, UNSPECIFIED = 1, 6, 2
 # Encoders that take sides which are no multiple of the chroma's steps.
 ANY_SIZE = ("ffv1", "libvpx-vp9", "libaom-av1", "libsvtav1", "png", "mjpeg")
 
+# These list formats with alpha, and keep it beside their packets, where it does not reach the output, or fail.
+LOSE_ALPHA = ("libvpx", "libvpx-vp9", "libx265")
+
 
 class Converter:
     """Converts frames like `first` to RGB tensors and, for an encoder that takes `formats`, back.
@@ -126,9 +129,11 @@ class Converter:
     def _choose(self, first: av.VideoFrame, codec: str, formats: list[str] | None) -> tuple[str, list[str]]:
         """The pixel format that loses least among those the encoder takes, and what it loses, in words."""
         own, source = first.format.name, self._source.layout
-        if formats is None or (own in formats and self._fits(source, codec)):
+        if formats is None:
             return own, []
         layouts = {name: Layout.of(av.VideoFormat(name)) for name in formats if _usable(name, codec)}
+        if own in layouts and self._fits(source, codec):
+            return own, []
         fitting = [name for name, layout in layouts.items() if self._fits(layout, codec)]
         if not fitting:
             raise VideoError(
@@ -193,6 +198,8 @@ def _usable(name: str, codec: str) -> bool:
     No palettes; no floats, which FFV1 has as an experiment; and JPEG is of full range, whatever is listed.
     """
     pixels = av.VideoFormat(name)
+    if codec in LOSE_ALPHA and any(c.is_alpha for c in pixels.components):
+        return False
     deep = all(8 <= c.bits <= 16 for c in pixels.components) and "f16" not in name
     return deep and not pixels.has_palette and (codec != "mjpeg" or name.startswith("yuvj"))
 
