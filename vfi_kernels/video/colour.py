@@ -24,7 +24,7 @@ BT709, BT601, UNSPECIFIED = 1, 6, 2
 # Encoders that take sides which are no multiple of the chroma's steps.
 ANY_SIZE = ("ffv1", "libvpx-vp9", "libaom-av1", "libsvtav1", "png", "mjpeg")
 
-# These list formats with alpha, and keep it beside their packets, where it does not reach the output, or fail.
+# These list formats with alpha, and keep it beside their packets, where it gets lost on the way, or fail.
 LOSE_ALPHA = ("libvpx", "libvpx-vp9", "libx265")
 
 
