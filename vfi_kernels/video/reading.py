@@ -38,10 +38,14 @@ def opened(path: Path, limit: int = limits.MAX_PIXELS) -> av.container.InputCont
         container = av.open(f"file:{path}", options=options)
     except av.FFmpegError as error:
         raise VideoError(f"{path}: cannot be read as a video ({error.strerror})") from error
-    for stream in container.streams.video:
-        if stream.codec_context:
-            limits.check_pixels(path, stream.width, stream.height, limit)
-            stream.codec_context.options = {"max_pixels": str(limit)}
+    try:
+        for stream in container.streams.video:
+            if stream.codec_context:
+                limits.check_pixels(path, stream.width, stream.height, limit)
+                stream.codec_context.options = {"max_pixels": str(limit)}
+    except VideoError:
+        container.close()
+        raise
     return container
 
 
@@ -308,7 +312,8 @@ class Reader:
                     self.held += frame.is_corrupt
                     yield good, last
         # Decoders that work on several frames at once may swallow the error of the last ones.
-        tail = due.after(last, self._interval / self.tick) if good is not None else []
+        ordered = good is not None and not self._is_avi
+        tail = due.after(last, self._interval / self.tick) if ordered else []
         if tail and not self._keep_going:
             raise VideoError(
                 f"{self.path}: the frame at {float(tail[0] * self.tick):.2f} s cannot be decoded"
