@@ -40,9 +40,10 @@ def make_clip(
     tags: dict[str, int] | None = None,
     aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
+    gop: int | None = None,
 ) -> Path:
     """`count` pictures at `rate`, or at `stamps` times `tick`, shifted by `start` ticks; `sound` names an
-    audio encoder."""
+    audio encoder; a key frame comes every `gop` frames."""
     tick = tick or 1 / Fraction(rate)
     with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream(codec, rate=rate)
@@ -50,6 +51,8 @@ def make_clip(
         video.time_base = video.codec_context.time_base = tick
         for name, value in (tags or {}).items():
             setattr(video.codec_context, name, value)
+        if gop:
+            video.codec_context.gop_size = gop
         if aspect:
             video.codec_context.sample_aspect_ratio = aspect
         audio = container.add_stream(sound, rate=48_000, layout="mono") if sound else None

@@ -1,4 +1,4 @@
-"""The command line: `vfi interpolate`, `vfi compare`, and of `cli_models` `vfi models` and `vfi convert`.
+"""The command line: `vfi compare`, and the commands of `cli_video`, `cli_inspect` and `cli_models`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr.
 """
@@ -7,25 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, cli_models
+from . import __version__, cli_inspect, cli_models, cli_video
+from .cli_common import Failure, file, first_line
 
 __all__ = ["main"]
-
-# "http://host/a.mp4", "concat:a|b", "pipe:1"; a single letter is a Windows drive.
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-
-
-class Failure(Exception):
-    """Something that ends the command with one line on stderr and exit code 1."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,10 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options)
     except SystemExit as stop:  # argparse: --help or wrong usage
         return stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        return _fail("interrupted; no output was written", 130)
+    except KeyboardInterrupt as stop:
+        return _fail(f"interrupted; {str(stop) or 'no output was written'}", 130)
     except (Failure, ImportError, OSError, MemoryError, RuntimeError) as error:
-        return _fail(str(error).partition("\n")[0] or type(error).__name__)
+        return _fail(first_line(error))
 
 
 def _fail(message: str, code: int = 1) -> int:
@@ -70,141 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    command = commands.add_parser(
-        "interpolate",
-        help="write a video with more frames a second",
-        description="Write INPUT to OUTPUT with more frames a second. Sound is copied; the duration stays.",
-    )
-    command.add_argument("input", metavar="INPUT", type=_file, help="video file")
-    command.add_argument(
-        "output", metavar="OUTPUT", type=_file, help="video file to write; its suffix names the container"
-    )
-    rate = command.add_mutually_exclusive_group()
-    rate.add_argument("--factor", type=_ratio, metavar="X", help="output rate over input rate (default: 2)")
-    rate.add_argument(
-        "--fps", type=_ratio, metavar="R", help="output frames a second: 60, 23.976, 30000/1001"
-    )
-    command.add_argument(
-        "--model",
-        metavar="NAME",
-        help="one of those that vfi models lists (default: flow, or what --checkpoint fits)",
-    )
-    command.add_argument(
-        "--checkpoint", metavar="FILE", type=_file, help="weights of the model, as its authors released them"
-    )
-    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
-    command.add_argument(
-        "--codec", default="libx264", help="video encoder; ffv1 loses nothing (default: %(default)s)"
-    )
-    command.add_argument(
-        "--crf",
-        type=_quality,
-        default=16,
-        help="quality, 0 (best) to 51, of encoders that have it (default: %(default)s)",
-    )
-    command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
-    command.set_defaults(run=lambda options: _interpolate(command, options))
-
+    cli_video.add_commands(commands)
+    cli_inspect.add_commands(commands)
     command_compare = commands.add_parser(
         "compare",
         help="PSNR and SSIM of two videos",
         description="Score A against B, 8-bit RGB, frame by frame. Means are over the frames that differ.",
     )
-    command_compare.add_argument("a", metavar="A", type=_file, help="video file")
-    command_compare.add_argument("b", metavar="B", type=_file, help="video file")
+    command_compare.add_argument("a", metavar="A", type=file, help="video file")
+    command_compare.add_argument("b", metavar="B", type=file, help="video file")
     command_compare.add_argument(
         "--json", action="store_true", help="print JSON; the PSNR of equal frames is null"
     )
     command_compare.set_defaults(run=_compare)
-    cli_models.add_commands(commands, _file)
+    cli_models.add_commands(commands, file)
     return parser
-
-
-def _file(text: str) -> Path:
-    if URL.match(text):
-        raise argparse.ArgumentTypeError(
-            f"only files are read and written; got {text!r} (a file of that name is ./{text})"
-        )
-    return Path(text)
-
-
-def _ratio(text: str) -> Fraction:
-    from .video.timing import parse_ratio
-
-    try:
-        return parse_ratio(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _quality(text: str) -> int:
-    if not text.isdecimal() or int(text) > 51:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 51; got {text!r}")
-    return int(text)
-
-
-def _interpolate(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from . import models, video
-
-    name = cli_models.model_for(parser, options.model, options.checkpoint)
-    if options.input.resolve() == options.output.resolve():
-        parser.error(f"INPUT and OUTPUT are the same file: {options.output}")
-    device = _device(parser, options.device)
-    with _Progress() as progress:
-        try:
-            video.interpolate(
-                options.input,
-                options.output,
-                models.create(name, checkpoint=options.checkpoint),
-                factor=options.factor,
-                fps=options.fps,
-                device=device,
-                codec=options.codec,
-                crf=options.crf,
-                overwrite=options.overwrite,
-                progress=progress,
-                warn=lambda message: print("vfi: warning:", message, file=sys.stderr),
-            )
-        except (video.VideoError, models.TimestepError) as error:
-            raise Failure(str(error)) from error
-    return 0
-
-
-def _device(parser: argparse.ArgumentParser, name: str) -> object:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        parser.error(f"argument --device: expected cpu, cuda or cuda:N; got {name!r}")
-    if device.type == "meta":
-        parser.error("argument --device: meta computes nothing")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise Failure(f"device {name!r} is not available: {str(error).splitlines()[0]}") from error
-    return device
-
-
-class _Progress:
-    """A bar with rate and time left on a terminal, nothing elsewhere."""
-
-    def __enter__(self) -> Callable[[int, int | None], None]:
-        self._bar = None
-        return self._update if sys.stderr.isatty() else lambda done, total: None
-
-    def _update(self, done: int, total: int | None) -> None:
-        if self._bar is None:
-            try:
-                from tqdm import tqdm
-            except ImportError as error:
-                raise ImportError("the progress bar needs tqdm: pip install 'vfi-kernels[video]'") from error
-            self._bar = tqdm(total=total, unit=" frames", file=sys.stderr, dynamic_ncols=True)
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -4,17 +4,22 @@ Needs PyAV and OpenCV: `pip install 'vfi-kernels[video]'`.
 """
 
 from ._av import VideoError
+from .colour import to_image, to_tensor
+from .encoding import Encoding, Writer
+from .jobs import interpolate
 from .metrics import Score, compare, mean_score, psnr, rgb_frames, ssim
-from .pipeline import interpolate, to_image, to_tensor
+from .options import Options, digest
 from .reading import Reader
-from .writing import Writer
 
 __all__ = [
+    "Encoding",
+    "Options",
     "Reader",
     "Score",
     "VideoError",
     "Writer",
     "compare",
+    "digest",
     "interpolate",
     "mean_score",
     "psnr",

@@ -1,5 +1,10 @@
 """PyAV, or one sentence that says how to get it; and the error that everything here raises about a file."""
 
+import os
+
+# Else this encoder reports on stderr.
+os.environ.setdefault("SVT_LOG", "1")
+
 try:
     import av
 except ImportError as error:

@@ -1,117 +1,229 @@
-"""Between a video's own pixels and RGB, with one matrix and one range both ways."""
+"""Frames as pictures for a model and back, and which of an encoder's pixel formats holds them.
+
+Originals keep their planes bit for bit; made frames come back by the exact inverse of what the model was
+shown, so what does not change in the picture does not flicker in the file.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from ._av import VideoError, av
+from .yuv import Coding, Layout
 
-__all__ = ["Converter"]
+__all__ = ["Converter", "to_image", "to_tensor"]
 
 Range = av.video.reformatter.ColorRange
 
-# AVColorSpace (ITU-T H.273 MatrixCoefficients) to swscale's SWS_CS_*. An unknown matrix is read as BT.601,
-# swscale's own reading: as the same one is used on the way back, the choice does not show.
-BT709, FCC, BT601, SMPTE240M, BT2020 = 1, 4, 5, 7, 9
-MATRICES = {1: BT709, 4: FCC, 5: BT601, 6: BT601, 7: SMPTE240M, 9: BT2020, 10: BT2020}
+BT709, BT601, UNSPECIFIED = 1, 6, 2
 
-# Rounded to nearest and with every chroma sample used: the default is faster and darkens by one to two
-# levels, which flickers between made frames and originals. What is left at full range is swscale's: chroma
-# half a level low.
-# SWS_BICUBIC, SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP, as numbers: PyAV names them since 18.
-QUALITY = 0x4 | 0x40000 | 0x2000 | 0x4000
+# Encoders that take sides which are no multiple of the chroma's steps.
+ANY_SIZE = ("ffv1", "libvpx-vp9", "libaom-av1", "libsvtav1", "png", "mjpeg")
+
+# These list formats with alpha, and keep it beside their packets, where it gets lost on the way, or fail.
+LOSE_ALPHA = ("libvpx", "libvpx-vp9", "libx265")
 
 
 class Converter:
-    """Converts frames like `first` to RGB and, for an encoder that takes `formats`, back.
+    """Converts frames like `first` to RGB tensors and, for an encoder that takes `formats`, back.
+
+    A source that does not say how it codes colours is read as players do: yuvj formats and gray as full
+    range, all else as limited; BT.709 from 1280 pixels of width or 577 of height on, BT.601 below; chroma
+    centred at full range, else to the left. The output is tagged as the source is, or is not.
+
+    Not for several threads at once.
 
     Attributes:
-        rgb: name of the RGB format in between, 8 bits a channel or 16 where the source has more than 8.
         format: name of the pixel format for the encoder: the source's own where it can be kept.
+        size: width and height.
         tags: colour tags for the encoder's context (H.273 numbers), the source's own.
+        losses: one line for each thing that the encoder cannot hold.
     """
 
-    def __init__(self, first: av.VideoFrame, codec: str = "ffv1", formats: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        first: av.VideoFrame,
+        codec: str = "ffv1",
+        formats: list[str] | None = None,
+        siting: str | None = None,
+    ) -> None:
         """
-        Raises:
-            VideoError: the encoder takes no pixel format that holds such frames.
+        Args:
+            first: a frame of the source.
+            codec: name of the encoder.
+            formats: the pixel formats it takes; None where nothing is encoded.
+            siting: where chroma samples lie, as `Coding` has it; None where the source does not say.
         """
-        source = first.format
-        deep = source.components[0].bits > 8
-        self.rgb = "rgb48le" if deep else "rgb24"
         self.size = (first.width, first.height)
-        self.format = _choose(source, self.size, codec, formats) if formats else source.name
-        self.full = first.color_range == Range.JPEG or source.name.startswith("yuvj")
-        self.matrix = MATRICES.get(first.colorspace, BT601)
+        source = Layout.of(first.format)
+        full = first.color_range == Range.JPEG or first.format.name.startswith("yuvj")
+        if source.kind != "yuv" and first.color_range != Range.MPEG:
+            full = True
+        matrix = first.colorspace
+        if matrix == UNSPECIFIED:
+            matrix = BT709 if self.size[0] >= 1280 or self.size[1] > 576 else BT601
+        self._source = Coding(source, matrix, full, siting or ("center" if full else "left"))
+        self._unpack, self._pack = (av.video.reformatter.VideoReformatter() for _ in range(2))
+        self.format, self.losses = self._choose(first, codec, formats)
+        target = Layout.of(av.VideoFormat(self.format))
+        # Alpha that is dropped is not computed.
+        self._shown = replace(self._source, layout=source._replace(alpha=source.alpha and target.alpha))
+        self._target = replace(self._source, layout=target)
         self.tags = {
             "color_range": int(first.color_range),
             "colorspace": int(first.colorspace),
             "color_primaries": int(first.color_primaries),
             "color_trc": int(first.color_trc),
         }
-        if source.is_rgb and not av.VideoFormat(self.format).is_rgb:
-            self.matrix, self.full = BT709, False
+        if source.kind == "rgb" and target.kind != "rgb":
+            self._target = replace(self._target, matrix=BT709, full=False, siting="left")
             self.tags |= {"color_range": int(Range.MPEG), "colorspace": BT709}
-        self._in, self._out, self._same = (av.video.reformatter.VideoReformatter() for _ in range(3))
+        elif source.kind == "yuv" and target.kind == "rgb":
+            self.tags |= {"color_range": int(Range.JPEG), "colorspace": 0}
+        elif source.kind == "gray" and target.kind == "yuv":
+            self.tags["color_range"] = int(Range.JPEG if full else Range.MPEG)
+        if self.format.startswith("yuvj") and self.format != first.format.name:
+            # JPEG files cannot say otherwise.
+            self._target = replace(self._target, matrix=BT601, full=True, siting="center")
+            self.tags |= {"color_range": int(Range.JPEG), "colorspace": BT601}
 
-    def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """[H, W, 3] uint8 or uint16."""
-        rgb = self._in.reformat(
-            frame,
-            format=self.rgb,
-            src_colorspace=self.matrix,
-            dst_colorspace=self.matrix,
-            src_color_range=Range.JPEG if self.full else Range.MPEG,
-            dst_color_range=Range.JPEG,
-            interpolation=QUALITY,
-        )
-        return rgb.to_ndarray()
+    def planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
+        """The codes [H, W] of every channel that the output keeps, as they lie in memory."""
+        planes = _views(_repacked(self._unpack, frame, self._source.layout.planar))
+        return planes[:-1] if self._source.layout.alpha and not self._shown.layout.alpha else planes
 
-    def from_rgb(self, image: np.ndarray) -> av.VideoFrame:
-        """A frame for the encoder from [H, W, 3] uint8 or uint16."""
-        frame = av.VideoFrame.from_ndarray(image, format=self.rgb)
-        # PyAV 17 knows no BT.2020 argument; the tag says the same, and the numbers agree.
-        frame.colorspace = self.matrix
-        return self._convert(self._out, frame, Range.JPEG)
+    def decode(self, planes: list[Tensor]) -> Tensor:
+        """[1, 3, H, W] float32, black 0 and white 1, neither clamped nor rounded; with alpha [2, 3, H, W].
+
+        The second picture is the alpha, as grey, where the encoder keeps it.
+        """
+        return self._shown.decode(planes)
+
+    def to_rgb(self, frame: av.VideoFrame) -> Tensor:
+        """`decode` of `planes`."""
+        return self.decode([torch.from_numpy(plane) for plane in self.planes(frame)])
+
+    def from_rgb(self, pictures: Tensor) -> av.VideoFrame:
+        """A frame for the encoder from what `to_rgb` gives."""
+        planes = self._target.encode(pictures.float())
+        return self._frame([plane.cpu().numpy() for plane in planes])
 
     def original(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """A decoded frame for the encoder: its very planes where the encoder takes the source's format."""
+        """A decoded frame for the encoder: its very planes where the encoder takes the source's layout."""
         if frame.format.name == self.format:
             return frame
-        full = self.full or frame.format.is_rgb
-        return self._convert(self._same, frame, Range.JPEG if full else Range.MPEG)
+        if self._target == self._shown:
+            return self._frame(self.planes(frame))
+        return self.from_rgb(self.to_rgb(frame))
 
-    def _convert(self, reformatter: object, frame: av.VideoFrame, source_range: Range) -> av.VideoFrame:
-        return reformatter.reformat(
-            frame,
-            format=self.format,
-            src_colorspace=self.matrix,
-            dst_colorspace=self.matrix,
-            src_color_range=source_range,
-            dst_color_range=Range.JPEG if self.full else Range.MPEG,
-            interpolation=QUALITY,
-        )
+    def _frame(self, planes: list[np.ndarray]) -> av.VideoFrame:
+        frame = av.VideoFrame(*self.size, self._target.layout.planar)
+        for view, plane in zip(_views(frame), planes, strict=True):
+            np.copyto(view, plane, casting="unsafe")
+        return _repacked(self._pack, frame, self.format)
+
+    def _choose(self, first: av.VideoFrame, codec: str, formats: list[str] | None) -> tuple[str, list[str]]:
+        """The pixel format that loses least among those the encoder takes, and what it loses, in words."""
+        own, source = first.format.name, self._source.layout
+        if formats is None:
+            return own, []
+        layouts = {name: Layout.of(av.VideoFormat(name)) for name in formats if _usable(name, codec)}
+        if own in layouts and self._fits(source, codec):
+            return own, []
+        fitting = [name for name, layout in layouts.items() if self._fits(layout, codec)]
+        if not fitting:
+            raise VideoError(
+                f"{codec} cannot store {own} at {self.size[0]}x{self.size[1]}: "
+                "try --codec ffv1 with an .mkv output"
+            )
+
+        def cost(name: str) -> tuple[int, ...]:
+            layout = layouts[name]
+            foreign = layout.kind != source.kind, name.startswith("yuvj")
+            excess = layout.bits, layout.alpha, -layout.across - layout.down
+            return (*_lost(source, layout).values(), *foreign, *excess, name != layout.planar)
+
+        name = min(fitting, key=cost)
+        lost = _lost(source, layouts[name])
+        if lost["transparency"] and _views(_repacked(self._unpack, first, source.planar))[-1].min() == (
+            1 if source.bits == 32 else (1 << source.bits) - 1
+        ):
+            lost["transparency"] = 0  # GIFs and palettes have it by default; nothing is seen through this one
+        losses = [
+            f"{codec} does not hold the {what} of {own}: stored as {name}" for what in lost if lost[what]
+        ]
+        if not losses and not self._fits(source, codec):
+            size = f"{self.size[0]}x{self.size[1]}"
+            losses = [f"{codec} needs even sides for {own}; {size} is stored as {name}"]
+        return name, losses
+
+    def _fits(self, layout: Layout, codec: str) -> bool:
+        steps = (1 << layout.across, 1 << layout.down)
+        return codec in ANY_SIZE or not any(side % step for side, step in zip(self.size, steps, strict=True))
 
 
-def _choose(source: av.VideoFormat, size: tuple[int, int], codec: str, formats: list[str]) -> str:
-    """The first pixel format that loses nothing, among those that the encoder takes at this size."""
-    deep = source.components[0].bits > 8
-    plain = source.name.replace("yuva", "yuv")  # made frames have no alpha, so no frame keeps it
-    wanted = [plain, plain.replace("yuvj", "yuv")]
-    if source.is_rgb:
-        wanted = ["gbrp16le"] if deep else ["bgr0", "gbrp"]
-    wanted += ["yuv444p12le", "yuv444p10le"] if deep else []
-    for name in [*wanted, "yuv444p"]:
-        # Encoders want whole blocks of chroma; FFV1 does not mind.
-        whole = codec == "ffv1" or not any(side % _step(name, axis) for axis, side in enumerate(size))
-        if name in formats and whole:
-            return name
-    raise VideoError(
-        f"{codec} cannot store {source.name} at {size[0]}x{size[1]}: try --codec ffv1 with an .mkv output"
-    )
+def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """[H, W, 3] uint8 or uint16 -> [1, 3, H, W] float32 in [0, 1]."""
+    scale = np.iinfo(image.dtype).max
+    # torch computes little with uint16, so the step to float32 is NumPy's
+    pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
+    return torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float().div(scale).contiguous()
 
 
-def _step(name: str, axis: int) -> int:
-    """How many luma samples share one chroma sample along x (0) or y (1)."""
-    chroma = av.VideoFormat(name, 16, 16).components[-1]
-    return 16 // (chroma.width, chroma.height)[axis]
+def to_image(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """[3, H, W] float -> [H, W, 3] uint8 or uint16, clamped and rounded to nearest."""
+    scaled = frame.float().clamp(0, 1).mul(np.iinfo(dtype).max).round()
+    pixels = scaled.to(torch.uint8) if dtype == np.uint8 else scaled
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy().astype(dtype))
+
+
+def _lost(source: Layout, target: Layout) -> dict[str, int]:
+    """How much of each property of `source` does not fit into `target`."""
+    coarser = max(target.across - source.across, 0) + max(target.down - source.down, 0)
+    return {
+        "colours": target.kind == "gray" and source.kind != "gray",
+        "transparency": source.alpha and not target.alpha,
+        f"{source.bits} bits": max(source.bits - target.bits, 0),
+        "full chroma": coarser if target.kind == "yuv" and source.kind != "gray" else 0,
+    }
+
+
+def _usable(name: str, codec: str) -> bool:
+    """Whether frames can be packed as the pixel format, and the encoder encodes them.
+
+    No palettes; no floats, which FFV1 has as an experiment; and JPEG is of full range, whatever is listed.
+    """
+    pixels = av.VideoFormat(name)
+    if codec in LOSE_ALPHA and any(c.is_alpha for c in pixels.components):
+        return False
+    deep = all(8 <= c.bits <= 16 for c in pixels.components) and "f16" not in name
+    return deep and not pixels.has_palette and (codec != "mjpeg" or name.startswith("yuvj"))
+
+
+def _repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:
+    """The same codes in another packing of the same layout: swscale moves them and computes nothing."""
+    if frame.format.name == name:
+        return frame
+    same = {"src_color_range": Range.JPEG, "dst_color_range": Range.JPEG}
+    return reformatter.reformat(frame, format=name, **same)
+
+
+def _views(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Every channel of a planar frame, [H, W], as it lies in memory."""
+    first = frame.format.components[0]
+    dtype = "u1" if first.bits <= 8 else "<f4" if first.bits == 32 else "<u2"
+    views = []
+    for plane in frame.planes:
+        line = abs(plane.line_size) // np.dtype(dtype).itemsize
+        rows = np.frombuffer(plane, dtype).reshape(plane.height, line)
+        if plane.line_size < 0:
+            rows = rows[::-1].copy()  # torch takes no negative strides
+        if frame.format.name.startswith("ya"):
+            views += [rows[:, k : 2 * plane.width : 2] for k in range(2)]
+        else:
+            views.append(rows[:, : plane.width])
+    return views

@@ -11,7 +11,7 @@ from itertools import zip_longest
 import numpy as np
 
 from ._av import VideoError
-from .colour import Converter
+from .colour import Converter, to_image
 from .reading import Reader
 
 __all__ = ["Score", "compare", "mean_score", "psnr", "rgb_frames", "ssim"]
@@ -79,10 +79,9 @@ def mean_score(scores: list[Score]) -> Score | None:
 def rgb_frames(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
     """The frames of a video, [H, W, 3] uint8, by the video's own matrix and range."""
     with Reader(path) as reader:
-        colour = Converter(reader.first)
-        colour.rgb = "rgb24"
+        colour = Converter(reader.first, siting=reader.siting)
         for frame, _ in reader.frames():
-            yield colour.to_rgb(frame)
+            yield to_image(colour.to_rgb(frame)[0])
 
 
 def compare(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> tuple[list[Score], int, int]:

@@ -1,190 +1,234 @@
-"""From a video file to one with more frames: read, make the frames in between, write.
+"""From source frames to output frames: reading, the model and the encoder work at the same time.
 
-Two source frames are in memory, and up to `BATCH` made from them.
+Each runs in a thread of its own and hands on what it has made through a queue that holds little, so memory is
+bounded: see `AHEAD` and `docs/video.md`.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterator
+import queue
+import threading
+import time
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import timing
-from ._av import VideoError, av
+from . import scenes
+from . import schedule as schedules
+from ._av import av
 from .colour import Converter
-from .reading import Reader
-from .writing import Writer, complete_or_absent
 
-__all__ = ["interpolate", "to_image", "to_tensor"]
+__all__ = ["Ahead", "Made", "Profile", "Shown", "Upload", "Work", "made", "profile_of"]
 
-# Frames made at once. More share the work that a pair needs once; a pair may be minutes apart, so there is a
-# bound.
-BATCH = 8
+Item = TypeVar("Item")
 
+# Items that wait between two threads: source frames before the model, output frames after it.
+AHEAD = 4
 
-def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """[H, W, 3] uint8 or uint16 -> [1, 3, H, W] float32 in [0, 1]."""
-    scale = np.iinfo(image.dtype).max
-    # torch computes little with uint16, so the step to float32 is NumPy's
-    pixels = image if image.dtype == np.uint8 else image.astype(np.float32)
-    return torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float().div(scale).contiguous()
+# Seconds between two looks at whether to stop, of a thread that waits.
+POLL = 0.1
 
 
-def to_image(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
-    """[3, H, W] float -> [H, W, 3] uint8 or uint16, clamped and rounded to nearest."""
-    scaled = frame.float().clamp(0, 1).mul(np.iinfo(dtype).max).round()
-    pixels = scaled.to(torch.uint8) if dtype == np.uint8 else scaled
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy().astype(dtype))
+class Upload:
+    """Brings the planes of frames to the device; to a GPU from pinned memory, while it computes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def send(self, planes: list[np.ndarray]) -> list[Tensor]:
+        """Begins to copy planes [H, W]."""
+        tensors = [torch.from_numpy(plane) for plane in planes]
+        if self._stream is None:
+            return [tensor.to(self._device) for tensor in tensors]
+        with torch.cuda.stream(self._stream):
+            return [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
+
+    def receive(self, planes: list[Tensor]) -> list[Tensor]:
+        """The planes, once the copies are there."""
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._stream)
+            for plane in planes:
+                # Else its memory could be given to the next copy while this stream still reads it.
+                plane.record_stream(current)
+        return planes
 
 
-class _Shown:
-    """A source frame, its time in seconds, and its RGB once something asks for it."""
+class Shown:
+    """A source frame and its time in seconds; its RGB is made once."""
 
-    def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, device: torch.device) -> None:
-        self.frame, self.time, self._colour, self._device = frame, time, colour, device
+    def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, upload: Upload) -> None:
+        self.frame, self.time, self._colour, self._upload = frame, time, colour, upload
+
+    def prepare(self) -> None:
+        """What the thread that reads does, so that the one that has the model need not wait."""
+        _ = self._sent
+
+    @cached_property
+    def _sent(self) -> list[Tensor]:
+        return self._upload.send(self._colour.planes(self.frame))
+
+    @cached_property
+    def _whole(self) -> Tensor:
+        return self._colour.decode(self._upload.receive(self._sent))
 
     @cached_property
     def rgb(self) -> Tensor:
-        return to_tensor(self._colour.to_rgb(self.frame), self._device)
+        """[N, 3, H, W] float32 in [0, 1], which is what models see and make."""
+        return self._whole.clamp(0, 1)
+
+    @cached_property
+    def outside(self) -> Tensor:
+        """What `rgb` has lost by it. Blended, so that blacks and strong colours do not flicker."""
+        return self._whole - self.rgb
 
     @property
-    def original(self) -> av.VideoFrame:
-        return self._colour.original(self.frame)
+    def image(self) -> Tensor:
+        """[H, W, 3], for detectors."""
+        return self.rgb[0].permute(1, 2, 0)
+
+    @cached_property
+    def thumb(self) -> np.ndarray:
+        return scenes.thumbnail(self.image)
 
 
-@torch.inference_mode()
-def interpolate(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
+class Work(NamedTuple):
+    """A source frame, the next one, and the time between them; of a chunk's end only its number."""
+
+    chunk: int
+    span: schedules.Span | None = None
+    left: Shown | None = None
+    right: Shown | None = None
+    held: int = 0  # of a chunk's end: frames that could not be decoded
+
+
+class Made(NamedTuple):
+    """An output frame: `pictures` as `Converter` takes them, or the source frame `original` where there are
+    none; of a chunk's end only its number."""
+
+    chunk: int
+    slot: schedules.Slot | None = None
+    original: av.VideoFrame | None = None
+    pictures: Tensor | None = None
+    held: int = 0
+
+
+def made(
+    works: Iterator[Work],
+    schedule: schedules.ConstantRate | schedules.OwnTimes,
     model: torch.nn.Module,
-    *,
-    factor: Fraction | int | None = None,
-    fps: Fraction | int | None = None,
-    device: torch.device | str = "cpu",
-    codec: str = "libx264",
-    crf: int = 16,
-    overwrite: bool = False,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
-    warn: Callable[[str], None] = warnings.warn,
-) -> int:
-    """Write `source` to `target` at a higher (or any other) frame rate; sound is copied, the duration stays.
+    batch: int,
+) -> Iterator[Made]:
+    """Every output frame, in order."""
+    with torch.inference_mode():
+        for chunk, span, a, b, held in works:
+            if span is None:
+                yield Made(chunk, held=held)
+                continue
+            slots = schedule.slots(span)
+            while some := list(islice(slots, batch)):
+                times = [float(slot.timestep) for slot in some if not slot.original]
+                frames = iter(model.interpolate(a.rgb, b.rgb, times).unbind(1) if times else ())
+                for slot in some:
+                    if slot.original:
+                        yield Made(chunk, slot, original=a.frame)
+                    else:
+                        outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
+                        yield Made(chunk, slot, pictures=next(frames) + outside)
 
-    Output frame k is shown k / fps after the first frame. Where that is a source frame's own time, the
-    decoded frame goes to the encoder as it is; elsewhere `model` makes the frame from its two neighbours.
-    `target` appears when it is complete.
 
-    Args:
-        source: video file.
-        target: video file; the suffix names the container.
-        model: as `vfi_kernels.models.create` gives.
-        factor: output rate over source rate; 2 where neither this nor `fps` is given.
-        fps: output rate, frames a second.
-        device: where the model runs.
-        codec: video encoder, for example libx264 or, lossless, ffv1.
-        crf: constant rate factor of the encoder.
-        overwrite: replace `target` if it exists.
-        progress: called after each output frame with the number written and the number expected, None if
-            unknown.
-        warn: called with one line about what cannot be kept.
+class Ahead(Generic[Item]):
+    """Runs an iterator in a thread of its own, up to `AHEAD` items ahead of who takes them.
 
-    Returns:
-        The number of frames written.
+    What the iterator raises, the one who takes gets. `stop` is shared by all threads of a pipeline: once it
+    is set, each one ends at its next item.
 
-    Raises:
-        ValueError: factor or fps is not positive, or both are given.
-        VideoError: a file cannot be read or written as asked.
+    Attributes:
+        seconds: how long the thread has run, when it is at its end.
+        blocked: how much of that it waited for its items to be taken.
+        starved: how much the one who takes waited for items.
     """
-    source, target = Path(source), Path(target)
-    if factor is not None and fps is not None:
-        raise ValueError("interpolate: expected factor or fps; got both")
-    if (factor if factor is not None else fps if fps is not None else 1) <= 0:
-        raise ValueError(
-            f"interpolate: factor and fps must be positive; got {factor if factor is not None else fps}"
-        )
-    _check_target(source, target, overwrite)
-    with Reader(source) as reader, complete_or_absent(target) as temporary:
-        if fps is None:
-            if reader.rate is None:
-                raise VideoError(f"{source}: states no frame rate; give the output's with --fps")
-            fps = reader.rate * (2 if factor is None else factor)
-        fps = Fraction(fps)
-        _tell_losses(reader, warn)
-        writer = Writer(
-            temporary,
-            reader.first,
-            fps=fps,
-            start=reader.start,
-            codec=codec,
-            crf=crf,
-            aspect=reader.aspect,
-            audio=reader.audio,
-            warn=warn,
-            name=str(target),
-        )
-        expected = timing.frame_count(reader.duration, fps) if reader.duration else None
-        done = 0
-        with writer:
-            for number, frame in _made(reader, writer, model.to(device).eval(), fps, torch.device(device)):
-                writer.write(frame, number)
-                done += 1
-                progress(done, expected)
-    return done
+
+    def __init__(self, items: Iterator[Item], name: str, stop: threading.Event) -> None:
+        self.seconds = self.blocked = self.starved = 0.0
+        self._items, self._stop = items, stop
+        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(AHEAD)
+        self._thread = threading.Thread(target=self._run, name=f"vfi {name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        begin = time.perf_counter()
+        end: BaseException = StopIteration()
+        try:
+            for item in self._items:
+                if not self._put((item, None)):
+                    return
+        except BaseException as error:  # whatever it is, the one who takes has to know
+            end = error
+        self.seconds = time.perf_counter() - begin
+        self._put((None, end))
+
+    def _put(self, entry: tuple[Item | None, BaseException | None]) -> bool:
+        begin = time.perf_counter()
+        while not self._stop.is_set():
+            try:
+                self._queue.put(entry, timeout=POLL)
+                self.blocked += time.perf_counter() - begin
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def __iter__(self) -> Ahead[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        begin = time.perf_counter()
+        while not self._stop.is_set():
+            try:
+                item, error = self._queue.get(timeout=POLL)
+            except queue.Empty:
+                continue
+            self.starved += time.perf_counter() - begin
+            if error is not None:
+                raise error
+            return item
+        raise StopIteration
+
+    def join(self) -> None:
+        """Waits until the thread is at its end; `stop` is set."""
+        self._thread.join()
 
 
-def _made(
-    reader: Reader, writer: Writer, model: torch.nn.Module, fps: Fraction, device: torch.device
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Every output frame with its number, in order."""
-    colour = writer.colour
-    shown = None
-    for frame, time in reader.frames(writer.copy):
-        upcoming = _Shown(frame, time, colour, device)
-        if shown is not None:
-            yield from _between(shown, upcoming, model, fps, colour)
-        shown = upcoming
-    # Nothing follows the last frame to be interpolated towards: it is held for as long as it is shown.
-    for number, _ in timing.between(shown.time, reader.end, fps):
-        yield number, shown.original
+class Stage(NamedTuple):
+    """What one thread did, seconds."""
+
+    name: str
+    busy: float
+    waiting: float
 
 
-def _between(
-    a: _Shown, b: _Shown, model: torch.nn.Module, fps: Fraction, colour: Converter
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    slots = timing.between(a.time, b.time, fps)
-    while batch := list(islice(slots, BATCH)):
-        if batch[0][1] == 0:
-            yield batch.pop(0)[0], a.original
-        if batch:
-            made = model.interpolate(a.rgb, b.rgb, [float(t) for _, t in batch])[0]
-            dtype = np.uint8 if colour.rgb == "rgb24" else np.uint16
-            for (number, _), frame in zip(batch, made, strict=True):
-                yield number, colour.from_rgb(to_image(frame, dtype))
+class Profile(NamedTuple):
+    """Where the time went."""
+
+    frames: int
+    seconds: float
+    stages: tuple[Stage, ...]
 
 
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
-    if not target.parent.is_dir():
-        raise VideoError(f"{target.parent}: no such folder")
-    if target.exists():
-        if not target.is_file():
-            raise VideoError(f"{target}: is not a file")
-        if source.exists() and target.samefile(source):
-            raise VideoError(f"{target}: is the input itself; give the output another name")
-        if not overwrite:
-            raise VideoError(f"{target}: exists already; --overwrite replaces it")
-
-
-def _tell_losses(reader: Reader, warn: Callable[[str], None]) -> None:
-    if reader.dropped:
-        warn(f"left out: {reader.dropped}")
-    if reader.first.rotation:
-        warn(f"the rotation of {reader.first.rotation} degrees that players apply to the input is not kept")
-    if any(component.is_alpha for component in reader.first.format.components):
-        warn("transparency is left out")
+def profile_of(read: Ahead[Work], ready: Ahead[Made], frames: int, seconds: float) -> Profile:
+    """Of a pipeline that has come to its end, `seconds` after it began."""
+    waits = {
+        "read": (read.seconds, read.blocked),
+        "model": (ready.seconds, read.starved + ready.blocked),
+        "encode": (seconds, ready.starved),
+    }
+    stages = tuple(Stage(name, total - waiting, waiting) for name, (total, waiting) in waits.items())
+    return Profile(frames, seconds, stages)

@@ -1,21 +1,104 @@
-"""Reading a video: its frames with exact times, and the packets of its sound as they pass by."""
+"""Reading a video: its frames with exact times, and its packets, with an error where something is missing."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from . import timing
+from . import limits, signalling, timing
 from ._av import VideoError, av
+from .streams import pictures_of
+from .truncation import missing_bytes
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "opened", "packets"]
 
 # How much earlier than its header says a Matroska file may end: writers round, and count the longest stream.
 SLACK = Fraction(1, 2)
+
+
+def opened(path: Path, limit: int = limits.MAX_PIXELS) -> av.container.InputContainer:
+    """The file for reading. Files only, and files that name others (playlists) open only files.
+
+    Args:
+        path: file.
+        limit: pixels that a frame may have.
+
+    Raises:
+        VideoError: no such file, or not a video.
+    """
+    if not path.is_file():
+        raise VideoError(f"{path}: no such file")
+    try:
+        options = {"protocol_whitelist": "file", "max_pixels": str(limit)}
+        container = av.open(f"file:{path}", options=options)
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: cannot be read as a video ({error.strerror})") from error
+    try:
+        for stream in container.streams.video:
+            if stream.codec_context:
+                limits.check_pixels(path, stream.width, stream.height, limit)
+                stream.codec_context.options = {"max_pixels": str(limit)}
+    except VideoError:
+        container.close()
+        raise
+    return container
+
+
+def packets(
+    container: av.container.InputContainer,
+    path: Path,
+    streams: Collection[av.stream.Stream],
+    whole: bool = True,
+    keep_going: bool = False,
+) -> Iterator[av.Packet]:
+    """The packets of `streams`, in the order of the file, and an empty one at the end of each.
+
+    Args:
+        container: as `opened` gives it.
+        path: what to call it in messages.
+        streams: those wanted.
+        whole: whether this reads from the start, so that all of it must come.
+        keep_going: pass on what is there instead of raising.
+
+    Raises:
+        VideoError: the file is damaged, or ends early. A cut file decodes without complaint up to the cut:
+            only its header's promises tell.
+    """
+    read: Counter[int] = Counter()
+    reached = Fraction(0)
+    wanted = {stream.index for stream in streams}
+    try:
+        for packet in container.demux():
+            kept = packet.stream.index in wanted
+            if packet.dts is not None and packet.time_base:
+                stop = (packet.pts if packet.pts is not None else packet.dts) + (packet.duration or 0)
+                reached = max(reached, stop * packet.time_base)
+                read[packet.stream.index] += 1
+                if kept and packet.is_corrupt and not keep_going:
+                    raise VideoError(f"{path}: damaged or cut short at {float(reached):.2f} s")
+            if kept:
+                yield packet
+    except av.FFmpegError as error:
+        if keep_going:
+            return
+        raise VideoError(f"{path}: damaged at {float(reached):.2f} s ({error.strerror})") from error
+    if keep_going:
+        return
+    # MP4 and its kin: every packet is in the index.
+    for stream in streams if whole and "mp4" in container.format.name else ():
+        promised = len(stream.index_entries)
+        if read[stream.index] < promised:
+            have = f"{read[stream.index]} of {promised}"
+            raise VideoError(f"{path}: cut short, {have} packets of {stream.type} are there")
+    if "matroska" in container.format.name and container.duration:
+        length = Fraction(container.duration, av.time_base)
+        if reached + SLACK < length:
+            raise VideoError(f"{path}: cut short, ends at {float(reached):.2f} of {float(length):.2f} s")
 
 
 class Reader:
@@ -25,25 +108,37 @@ class Reader:
         first: the first frame (av.VideoFrame).
         start: its time in the file, seconds.
         rate: nominal frames a second, or None where the file does not say.
+        tick: what its times count, seconds.
         duration: seconds as the file states it, or None: an estimate, for progress only.
         aspect: sample aspect ratio, or None.
         audio: the sound streams (av.AudioStream).
-        dropped: what else the file holds, in words ("1 subtitle stream").
+        held: frames so far that could not be decoded, in whose place the last good one came.
         end: after the last frame: when it goes off the screen, seconds after `start`.
 
     Raises:
         VideoError: the file cannot be opened, holds no pictures, is damaged, or ends early.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        as_stamped: bool = False,
+        keep_going: bool = False,
+        force: bool = False,
+    ) -> None:
+        """
+        Args:
+            path: video file.
+            as_stamped: leave times as the container has rounded them, for an output that keeps them.
+            keep_going: hold the last good frame where one cannot be decoded, and read a cut file to its end.
+            force: read frames of any size.
+        """
         self.path = Path(path)
-        if not self.path.is_file():
-            raise VideoError(f"{self.path}: no such file")
-        try:
-            # Files only, and files that name others (playlists) open only files.
-            self._container = av.open(f"file:{self.path}", options={"protocol_whitelist": "file"})
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: cannot be read as a video ({error.strerror})") from error
+        self.held = 0
+        self._as_stamped, self._keep_going = as_stamped, keep_going
+        self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
+        self._container = opened(self.path, self._limit)
         try:
             self._open()
         except BaseException:
@@ -51,18 +146,16 @@ class Reader:
             raise
 
     def _open(self) -> None:
-        streams = self._container.streams
-        pictures = [s for s in streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not pictures:
+        missing = 0 if self._keep_going else missing_bytes(self.path)
+        if missing:
+            raise VideoError(f"{self.path}: cut short, {missing} bytes are missing")
+        self._stream = pictures_of(self._container)
+        if self._stream is None or not self._stream.codec_context:
             raise VideoError(f"{self.path}: holds no video stream")
-        self._stream = pictures[0]
         self._stream.thread_type = "AUTO"
-        self.audio = list(streams.audio)
-        kept = {s.index for s in (self._stream, *self.audio)}
-        others = [s.type for s in streams if s.index not in kept]
-        self.dropped = ", ".join(f"{others.count(kind)} {kind} stream(s)" for kind in dict.fromkeys(others))
-        self._tick = self._stream.time_base
-        stated = self._stream.duration and self._stream.duration * self._tick
+        self.audio = list(self._container.streams.audio)
+        self.tick = self._stream.time_base
+        stated = self._stream.duration and self._stream.duration * self.tick
         self.duration = stated or (
             self._container.duration and Fraction(self._container.duration, av.time_base)
         )
@@ -70,15 +163,21 @@ class Reader:
         if self.rate and self._is_matroska:
             self.rate = timing.ntsc_rate(self.rate)
         self.end = Fraction(0)
-        self._passing: deque[av.Packet] = deque()
-        self._frames = self._timed(self._decoded())
+        self._frames = self._timed(self._decoded(), None)
         head = next(self._frames, None)
         if head is None:
             raise VideoError(f"{self.path}: holds no frames")
         self.first = head[0]
-        self.start = self.first.pts * self._tick if self.first.pts is not None else Fraction(0)
+        self._origin = self.first.pts or 0  # kept: who encodes a frame stamps it anew
+        self.start = self._origin * self.tick
         self.aspect = self._stream.sample_aspect_ratio
+        self._stamped = self.first.pts is not None and not self._is_avi
         self._frames = chain([head], self._frames)
+
+    @cached_property
+    def siting(self) -> str | None:
+        """Where the chroma samples lie, by FFmpeg's name, or None. Ask before threads work: see there."""
+        return signalling.chroma_siting(self._stream)
 
     @property
     def _is_mov(self) -> bool:
@@ -100,37 +199,73 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._container.close()
 
-    def frames(
-        self, copy: Callable[[av.Packet], None] | None = None
-    ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
-        """Every frame with its time in seconds after the first. Once only.
+    def frames(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """Every frame with its time in seconds after the first. Once only."""
+        return self._frames
+
+    def frames_from(self, key: int) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """The frames from a key frame on, in place of `frames`. For `seekable` files.
 
         Args:
-            copy: gets every packet of sound, in the order of the file.
+            key: time stamp of its packet, in ticks. Where the container does not get there, later frames are
+                the first to come: compare.
+
+        Raises:
+            VideoError: as for the class.
         """
-        for item in self._frames:
-            self._pass_on(copy)
-            yield item
-        self._pass_on(copy)
+        try:
+            self._container.seek(key, stream=self._stream)
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.path}: cannot be read from {float(key * self.tick):.2f} s on") from error
+        self._frames = self._timed(self._decoded(whole=False), self._origin, key)
+        return self._frames
 
-    def _pass_on(self, copy: Callable[[av.Packet], None] | None) -> None:
-        while self._passing:
-            packet = self._passing.popleft()
-            if copy:
-                copy(packet)
+    @property
+    def seekable(self) -> bool:
+        """Whether its index leads to the right frame. Elsewhere FFmpeg searches, and may find a later one."""
+        return (self._is_mov or self._is_matroska) and self._stamped
 
-    def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Fraction]]:
-        interval = 1 / self.rate if self.rate else Fraction(0)
-        start = before = None
-        for number, frame in enumerate(frames):
-            if frame.pts is None or self._is_avi:
+    def time_of(self, stamp: int) -> Fraction:
+        """Seconds after the first frame, of a time stamp in ticks."""
+        return self._snap((stamp - self._origin) * self.tick)
+
+    def marks(self) -> list[tuple[Fraction, int | None, bool]]:
+        """Every frame's time, time stamp and whether it is a key frame, ordered by time, without decoding.
+
+        Reads the whole file, with another handle, all streams that are of use.
+
+        Raises:
+            VideoError: as for the class.
+        """
+        found = []
+        with opened(self.path, self._limit) as container:
+            streams = [container.streams[s.index] for s in (self._stream, *self.audio)]
+            for packet in packets(container, self.path, streams, keep_going=self._keep_going):
+                if packet.stream.index == self._stream.index and packet.size:
+                    found.append((packet.pts, packet.is_keyframe))
+        if not self._stamped:
+            return [(k * self._interval, None, key) for k, (_, key) in enumerate(found)]
+        return sorted((self.time_of(pts), pts, key) for pts, key in found if pts is not None)
+
+    def _timed(
+        self, frames: Iterator[tuple[av.VideoFrame, int | None]], start: int | None, key: int | None = None
+    ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """Times are counted from `start`, or the first frame; frames before `key` are left out."""
+        interval, before = self._interval, None
+        for number, (frame, stamp) in enumerate(frames):
+            if key is not None and stamp < key:
+                continue  # leads up to the key frame, and refers to what was not read
+            if stamp is None or self._is_avi:
                 time = before + interval if number else Fraction(0)
             else:
-                start = frame.pts if start is None else start
-                time = self._snap((frame.pts - start) * self._tick)
-            if number:
+                start = stamp if start is None else start
+                time = self._snap((stamp - start) * self.tick)
+            if before is not None:
                 if time < before:
                     raise VideoError(f"{self.path}: the time stamp of frame {number} goes back")
                 interval = time - before or interval
@@ -140,55 +275,97 @@ class Reader:
             self.end = self._last_end(last, before, start or 0, interval)
 
     def _snap(self, time: Fraction) -> Fraction:
-        return timing.snap(time, self.rate, self._tick) if self.rate else time
+        return time if self._as_stamped or not self.rate else timing.snap(time, self.rate, self.tick)
 
     def _last_end(self, last: av.VideoFrame, time: Fraction, start: int, interval: Fraction) -> Fraction:
         """When the last frame goes off: as the stream states, or the frame, else after `interval`."""
         if self._is_mov and self._stream.duration:  # others count decoding delay, or do not say
-            stated = self._snap(((self._stream.start_time or 0) + self._stream.duration - start) * self._tick)
+            stated = self._snap(((self._stream.start_time or 0) + self._stream.duration - start) * self.tick)
             if stated > time:
                 return stated
         if last.duration:
-            return max(self._snap(time + last.duration * self._tick), time)
+            return max(self._snap(time + last.duration * self.tick), time)
         return time + interval
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        """The frames as they are; sound goes to `_passing`."""
-        read: Counter[int] = Counter()
-        reached = Fraction(0)
-        shape = None
-        try:
-            for packet in self._container.demux():
-                kept = packet.stream.index in (self._stream.index, *(s.index for s in self.audio))
-                if packet.dts is not None and packet.time_base:
-                    stop = (packet.pts if packet.pts is not None else packet.dts) + (packet.duration or 0)
-                    reached = max(reached, stop * packet.time_base)
-                    read[packet.stream.index] += 1
-                    if kept and packet.is_corrupt:
-                        raise VideoError(f"{self.path}: damaged or cut short at {float(reached):.2f} s")
-                if packet.stream.index == self._stream.index:
-                    for frame in packet.decode():
-                        shape = shape or (frame.width, frame.height, frame.format.name)
-                        if frame.is_corrupt:
-                            raise VideoError(f"{self.path}: a damaged frame at {frame.time:.2f} s")
-                        if shape != (frame.width, frame.height, frame.format.name):
-                            raise VideoError(f"{self.path}: the frames change their size or format")
-                        yield frame
-                elif kept and packet.dts is not None:
-                    self._passing.append(packet)
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged at {float(reached):.2f} s ({error.strerror})") from error
-        self._check_complete(read, reached)
+    def _decoded(self, whole: bool = True) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """The frames as they are, with their time stamps; one that is held comes with those of others too."""
+        shape = good = last = None
+        due = _Due()
+        streams = (self._stream, *self.audio)
+        for packet in packets(self._container, self.path, streams, whole, self._keep_going):
+            if packet.stream.index != self._stream.index:
+                continue
+            due.sent(packet)
+            for frame in self._frames_in(packet, due):
+                shape = shape or (frame.width, frame.height, frame.format.name)
+                if shape != (frame.width, frame.height, frame.format.name):
+                    raise VideoError(f"{self.path}: the frames change their size or format")
+                for stamp in due.missed(frame.pts) if good is not None else ():
+                    self.held += 1
+                    yield good, stamp
+                last = frame.pts
+                if not frame.is_corrupt:
+                    good = frame
+                elif not self._keep_going:
+                    raise VideoError(f"{self.path}: a damaged frame at {frame.time:.2f} s")
+                if good is not None:
+                    self.held += frame.is_corrupt
+                    yield good, last
+        # Decoders that work on several frames at once may swallow the error of the last ones.
+        ordered = good is not None and not self._is_avi
+        tail = due.after(last, self._interval / self.tick) if ordered else []
+        if tail and not self._keep_going:
+            raise VideoError(
+                f"{self.path}: the frame at {float(tail[0] * self.tick):.2f} s cannot be decoded"
+            )
+        for stamp in tail:
+            self.held += 1
+            yield good, stamp
 
-    def _check_complete(self, read: Counter[int], reached: Fraction) -> None:
-        """A cut file decodes without complaint up to the cut: only its header's promises tell."""
-        for stream in (self._stream, *self.audio) if self._is_mov else ():
-            promised = len(stream.index_entries)
-            if read[stream.index] < promised:
-                have = f"{read[stream.index]} of {promised}"
-                raise VideoError(f"{self.path}: cut short, {have} packets of {stream.type} are there")
-        if self._is_matroska and self._container.duration:
-            whole = Fraction(self._container.duration, av.time_base)
-            if reached + SLACK < whole:
-                ends = f"{float(reached):.2f} of {float(whole):.2f} s"
-                raise VideoError(f"{self.path}: cut short, ends at {ends}")
+    @property
+    def _interval(self) -> Fraction:
+        return 1 / self.rate if self.rate else Fraction(0)
+
+    def _frames_in(self, packet: av.Packet, due: _Due) -> list[av.VideoFrame]:
+        """What comes of a packet, and of those that the decoder was busy with."""
+        try:
+            return packet.decode()
+        except av.FFmpegError as error:
+            if not self._keep_going:
+                when = f"{float(due.first * self.tick):.2f} s" if due.first is not None else "some time"
+                raise VideoError(f"{self.path}: damaged at {when} ({error.strerror})") from error
+            due.failures += 1
+            return []
+
+
+class _Due:
+    """Time stamps of packets whose frames have not come yet. Frames come in the order of display."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._stamps: list[int] = []
+
+    @property
+    def first(self) -> int | None:
+        return min(self._stamps, default=None)
+
+    def sent(self, packet: av.Packet) -> None:
+        """The decoder gets a packet."""
+        if packet.pts is not None and packet.size and not packet.is_discard:
+            self._stamps.append(packet.pts)
+
+    def missed(self, stamp: int | None) -> list[int]:
+        """The stamps before that of a frame that has come, as far as there were failures.
+
+        Without one they are none: some packets hold no frame of their own.
+        """
+        if stamp is None:
+            return []
+        gone = sorted(due for due in self._stamps if due < stamp)
+        self._stamps = [due for due in self._stamps if due > stamp]
+        lost, self.failures = gone[: self.failures], max(0, self.failures - len(gone))
+        return lost
+
+    def after(self, stamp: int | None, interval: Fraction) -> list[int]:
+        """Those so much later than the last frame that they were frames, not its second field."""
+        return sorted(due for due in self._stamps if stamp is not None and due - stamp > interval * 3 / 4)

@@ -106,17 +106,19 @@ def ntsc_rate(rate: Fraction) -> Fraction:
     return exact if abs(rate - exact) < rate / 200_000 else rate
 
 
-def common_tick(first: Fraction, fps: Fraction) -> Fraction:
-    """The largest time base, in seconds, in which both the first frame's time and 1 / fps are whole numbers.
+def common_tick(first: Fraction, fps: Fraction, step: Fraction | None = None) -> Fraction:
+    """The largest time base, in seconds, in which both the first frame's time and `step` are whole numbers.
 
-    The first frame of a file need not be at zero, and sound keeps its stamps: so the pictures keep theirs.
+    `step` is 1 / fps where it is not given. The first frame of a file need not be at zero, and sound keeps
+    its stamps: so the pictures keep theirs.
 
     Raises:
         ValueError: the rate is absurd, or does not fit the 32-bit time base of a container.
     """
     if fps > MAX_RATE:
         raise ValueError(f"{float(fps):g} frames a second is more than {MAX_RATE}")
-    tick = Fraction(1, lcm(fps.numerator, first.denominator)) if first else 1 / fps
+    step = step or 1 / fps
+    tick = Fraction(1, lcm(step.denominator, first.denominator)) if first else step
     if max(tick.numerator, tick.denominator) > MAX_INT32:
         raise ValueError(f"{fps} frames a second (first frame at {first} s) does not fit a 32-bit time base")
     return tick

@@ -1,0 +1,89 @@
+"""Chunks on a local Ray cluster of two workers, one of which is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
+pytest.importorskip("cv2", reason="clips are made with OpenCV")
+
+from clips import make_clip
+
+from vfi_kernels import cli
+
+
+def test_missing_ray_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    source = make_clip(tmp_path / "in.mp4", count=3)
+    arguments = ["interpolate", str(source), str(tmp_path / "out.mp4"), "--engine", "ray"]
+    assert cli.main(arguments) == 1
+    assert "pip install 'vfi-kernels[ray]'" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install '.[ray]'")
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # where Ray puts its token
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    yield
+    ray.shutdown()
+
+
+def busy_workers() -> list[int]:
+    """Processes of this machine's Ray that are making a chunk, ours alone."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdecimal() and b"ray::_chunk" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            pass
+    return found
+
+
+def test_a_worker_is_killed(tmp_path: Path, workers: None, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = make_clip(tmp_path / "in.mp4", count=75, gop=5, sound="aac"), tmp_path / "out.mp4"
+    options = ["--fps", "60", "--chunk-seconds", "0.4"]
+    arguments = ["interpolate", str(source), str(target), *options]
+    assert cli.main(arguments) == 0
+    alone = target.read_bytes()
+    target.unlink()
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline and not killed:
+            for worker in busy_workers()[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert cli.main([*arguments, "--engine", "ray"]) == 0
+    thread.join()
+    assert len(killed) == 1
+    assert target.read_bytes() == alone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+    # what a task raises is told as if it had been raised here
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    source.write_bytes(data)
+    capsys.readouterr()
+    assert cli.main([*arguments, "--engine", "ray", "--overwrite"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"vfi: error: {source}: ")
+    assert err.count("\n") == 1

@@ -1,0 +1,177 @@
+"""What commands tell: events for programs, tables for people, and looks before the work."""
+
+# ruff: noqa: E402 (imports follow importorskip)
+
+from __future__ import annotations
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
+cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
+
+from clips import frames_of, make_clip, picture, times_of
+
+from vfi_kernels import cli, models
+from vfi_kernels.video import metrics
+
+F = Fraction
+
+
+def told(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> tuple[str, str]:
+    assert cli.main([str(argument) for argument in arguments]) == code
+    return capsys.readouterr()
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_clip(tmp_path / "in.mkv", codec="ffv1", pixels="yuv420p12le")
+    target = tmp_path / "out.mp4"
+    out, err = told(capsys, 0, "interpolate", source, target, "--model", "blend", "--json")
+    warning, start, *progress, done = events(out)
+    assert err == ""
+    assert warning == {
+        "event": "warning",
+        "message": "libx264 does not hold the 12 bits of yuv420p12le: stored as yuv420p10le",
+    }
+    assert start == {
+        "event": "start",
+        "source": str(source),
+        "target": str(target),
+        "frames": 20,
+        "chunks": 1,
+    }
+    assert progress
+    assert {event["event"] for event in progress} == {"progress"}
+    assert progress[-1].keys() == {"event", "frames", "of", "rate", "left"}
+    assert (progress[-1]["frames"], progress[-1]["of"], progress[-1]["left"]) == (20, 20, 0)
+    assert (done["event"], done["frames"], done["bytes"]) == ("done", 20, target.stat().st_size)
+    assert done["stages"].keys() == {"read", "model", "encode"}
+
+    out, err = told(capsys, 1, "interpolate", source, target, "--model", "blend", "--json")
+    (error,) = events(out)
+    assert error == {
+        "event": "error",
+        "message": f"{target}: exists already; --overwrite replaces it",
+        "code": 1,
+    }
+    assert err == f"vfi: error: {error['message']}\n"
+
+
+def test_json_tells_of_an_interrupt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    source = make_clip(tmp_path / "in.mp4")
+    monkeypatch.setattr(type(models.create("blend")), "interpolate", interrupted)
+    out, _ = told(capsys, 130, "interpolate", source, tmp_path / "out.mp4", "--model", "blend", "--json")
+    assert events(out)[-1] == {"event": "error", "message": "interrupted", "code": 130}
+
+
+def test_profile_and_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    out, err = told(capsys, 0, "interpolate", source, target, "--model", "blend", "--profile")
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0].startswith(f"output   {target}, 0.0 MB")
+    assert lines[1].startswith("frames   20, of which 20 now, in ")
+    assert [line.split()[0] for line in lines[2:]] == ["stage", "read", "model", "encode"]
+    shares = [int(share[:-1]) for line in lines[3:] for share in line.split()[1:]]
+    assert all(0 <= share <= 101 for share in shares)
+
+    pytest.importorskip("tqdm", reason="the progress bar needs tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, err = told(capsys, 0, "interpolate", source, target, "--model", "blend", "--overwrite")
+    assert "20/20" in err
+    assert "frames   20, of which 20 now" in err
+    assert "stage" not in err
+
+
+def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_clip(tmp_path / "in.mp4", F(24000, 1001), 24, sound="aac", gop=8)
+    out, err = told(capsys, 0, "info", source, "--fps", "60", "--json")
+    assert err == ""
+    tables = json.loads(out)
+    assert (
+        tables["input"]
+        | {
+            "streams": ["video h264", "audio aac"],
+            "size": "64x48",
+            "rate": "24000/1001 (23.976) a second",
+            "times": "constant rate",
+            "frames": 24,
+            "key frames": 3,
+        }
+        == tables["input"]
+    )
+    # what is told is what is made
+    told(capsys, 0, "interpolate", source, tmp_path / "out.mp4", "--fps", "60", "--model", "blend")
+    assert tables["output"]["frames"] == len(times_of(tmp_path / "out.mp4"))
+    assert tables["output"]["rate"] == "60 a second: --fps"
+    assert tables["output"]["not kept"] == []
+
+    stamps = [0, 40, 100, 140, 400]
+    uneven = make_clip(tmp_path / "uneven.mkv", count=5, stamps=stamps, tick=F(1, 1000), sound="pcm_s16le")
+    out, _ = told(
+        capsys, 0, "info", uneven, tmp_path / "out.webm", "--slow-motion", 2, "--codec", "libvpx-vp9"
+    )
+    assert "variable rate, 3 lengths of frames" in out
+    assert "the input's, in slow motion" in out
+    assert "sound left out: slow motion does not stretch it" in out
+    assert not (tmp_path / "out.webm").exists()
+    assert not (tmp_path / "out.webm.vfi").exists()
+    _, err = told(capsys, 1, "info", tmp_path / "none.mp4")
+    assert "no such file" in err
+
+
+def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The frame that nobody could have made from its neighbours is the worst."""
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv444p"
+        for number in range(12):
+            image = picture(number)
+            if number == 7:
+                image = np.roll(image, 5, 0)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, F(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    clip = tmp_path / "side.mkv"
+    out, err = told(capsys, 0, "preview", source, clip, "--model", "blend")
+    assert err == ""
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert len(rows) == 6
+    assert int(rows[0][0]) == 7
+    assert float(rows[0][1]) == pytest.approx(7 / 25)
+    scores = [float(row[2]) for row in rows]
+    assert scores == sorted(scores)
+    frames = frames_of(clip)
+    assert len(frames) == 22
+    assert (frames[0].width, frames[0].height) == (128, 48)
+    left, right = np.split(frames[4].to_ndarray(format="rgb24"), 2, 1)  # a source frame: both sides show it
+    assert metrics.psnr(np.ascontiguousarray(left), np.ascontiguousarray(right)) > 35
+    sheet = cv2.imread(str(tmp_path / "side.png"))
+    assert sheet.shape == (6 * 240, 5 * 320, 3)
+
+    _, err = told(capsys, 1, "preview", source, clip, "--model", "blend")
+    assert "exists already" in err
+    short = make_clip(tmp_path / "short.mp4", count=2)
+    _, err = told(capsys, 1, "preview", short, tmp_path / "short-side.mp4", "--model", "blend")
+    assert err == f"vfi: error: {short}: a preview needs three frames\n"
+    _, err = told(capsys, 1, "preview", source, source, "--model", "blend", "--overwrite")
+    assert "is the input itself" in err

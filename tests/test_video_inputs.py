@@ -1,0 +1,397 @@
+"""Inputs that are no plain video: image files, animations, damage, and headers that promise too much."""
+
+# ruff: noqa: E402 (imports follow importorskip)
+
+from __future__ import annotations
+
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
+cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
+
+from clips import frames_of, make_clip, picture, planes_of, times_of
+
+from vfi_kernels import cli, models
+from vfi_kernels.video import VideoError, interpolate, limits
+from vfi_kernels.video.images import Images, files_of
+
+F = Fraction
+BLEND = models.create("blend")
+
+
+def run(source: Path, target: Path, **options: object) -> list[av.VideoFrame]:
+    """Interpolate without loss by the quick model; the output's frames."""
+    defaults = {"warn": pytest.fail, "codec": "ffv1", "scene_cuts": False}
+    interpolate(source, target, BLEND, **{**defaults, **options})
+    return frames_of(target)
+
+
+def still(
+    path: Path, k: int, codec: str = "png", pixels: str = "rgb24", size: tuple[int, int] = (32, 24)
+) -> Path:
+    """One picture in a file of its own."""
+    context = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = *size, pixels, F(1, 25)
+    frame = av.VideoFrame.from_ndarray(picture(k, *size), format="rgb24").reformat(format=pixels)
+    path.write_bytes(b"".join(bytes(packet) for packet in context.encode(frame) + context.encode(None)))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three numbered images, whose names sort otherwise as text."""
+    made = tmp_path / "shots"
+    made.mkdir()
+    for k in range(3):
+        still(made / f"a_{9 + k}.png", k)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels", "stored"),
+    [
+        (".png", "png", "rgb24", "bgr0"),
+        (".png", "png", "rgb48be", "gbrp16le"),
+        (".png", "png", "gray", "gray"),
+        (".png", "png", "gray16be", "gray16le"),
+        (".png", "png", "rgba", "bgra"),
+        (".png", "png", "ya8", "ya8"),
+        (".jpg", "mjpeg", "yuvj420p", "yuv420p"),
+        (".tif", "tiff", "rgb48le", "gbrp16le"),
+        (".bmp", "bmp", "bgr24", "bgr0"),
+        (".webp", "libwebp", "yuv420p", "yuv420p"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "pattern"])
+def test_images(tmp_path: Path, suffix: str, codec: str, pixels: str, stored: str, kind: str) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    files = [still(source / f"shot{9 + k:02}{suffix}", k, codec, pixels) for k in range(3)]
+    name = source / f"shot%02d{suffix}" if kind == "pattern" else source
+    made = run(name, tmp_path / "out.mkv", source_fps=F(10))
+    assert [frame.pts * frame.time_base for frame in made] == [F(k, 20) for k in range(6)]
+    assert {frame.format.name for frame in made} == {stored}
+    for k, file in enumerate(files):
+        given = frames_of(file)[0]
+        levels = [
+            frame.to_ndarray(format="gbrpf32le") for frame in (given.reformat(format=stored), made[2 * k])
+        ]
+        assert np.array_equal(*levels)
+    assert planes_of(made[1]) != planes_of(made[0])
+
+
+def test_images_sort_by_number_and_gaps_are_told(folder: Path) -> None:
+    assert [file.name for file in files_of(folder)] == ["a_9.png", "a_10.png", "a_11.png"]
+    assert [file.name for file in files_of(folder / "a_%d.png")] == ["a_9.png", "a_10.png", "a_11.png"]
+    (folder / "a_10.png").unlink()
+    assert len(files_of(folder)) == 2
+    with pytest.raises(VideoError, match=r"a_10\.png: is missing"):
+        files_of(folder / "a_%d.png")
+
+
+def test_rate_of_images_is_25_unless_given(folder: Path) -> None:
+    with Images(folder) as images:
+        assert [time for _, time in images.frames()] == [F(0), F(1, 25), F(2, 25)]
+        assert images.end == images.duration == F(3, 25)
+        assert [number for _, number, _ in images.marks()] == [0, 1, 2]
+        assert [time for _, time in images.frames_from(2)] == [F(2, 25)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("%d_%d.png", "expected one number like %04d, in the file's name only"),
+        ("%s.png", "expected one number"),
+        ("%n%4$n.png", "expected one number"),
+        ("%-999999999d.png", "expected one number"),
+        ("../%04d/x%d.png", "expected one number"),
+        ("b_%04d.png", "there are no such files"),
+        ("nowhere/b_%04d.png", "no such folder"),
+        ("b.png", "no such file"),
+    ],
+)
+def test_patterns_that_are_none(folder: Path, name: str, message: str) -> None:
+    with pytest.raises(VideoError, match=message):
+        files_of(folder / name)
+
+
+def test_folders_that_are_no_sequence(folder: Path, tmp_path: Path) -> None:
+    still(folder / "b.jpg", 0, "mjpeg", "yuvj420p")
+    with pytest.raises(VideoError, match=r"holds \.jpg and \.png files; choose"):
+        files_of(folder)
+    assert len(files_of(folder / "a_%d.png")) == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoError, match="holds no images"):
+        files_of(tmp_path / "empty")
+    (folder / "b.jpg").unlink()
+    still(folder / "a_12.png", 0, size=(16, 8))
+    with pytest.raises(VideoError, match="image 4 is 16x8 rgb24, the first one 32x24 rgb24"):
+        list(Images(folder).frames())
+
+
+def test_an_image_is_what_its_suffix_says(tmp_path: Path) -> None:
+    """A list of other files does not become one by its content."""
+    clip = make_clip(tmp_path / "in.ts", count=3)
+    (tmp_path / "list.png").write_text(f"#EXTM3U\n#EXTINF:1,\n{clip.name}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(VideoError, match=r"list\.png: cannot be read as an image"):
+        run(tmp_path / "list.png", tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("png", "rgb24"), ("mjpeg", "yuvj420p")])
+@pytest.mark.parametrize("part", [0.0, 0.6])
+def test_half_an_image_is_told(folder: Path, codec: str, pixels: str, part: float) -> None:
+    suffix = {"png": ".png", "mjpeg": ".jpg"}[codec]
+    files = [still(folder / f"x{k}{suffix}", k, codec, pixels) for k in range(3)]
+    whole = files[1].read_bytes()
+    files[1].write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(VideoError, match=rf"x1{suffix}: cannot be read as an image"):
+        list(Images(folder / f"x%d{suffix}").frames())
+
+
+def bomb(path: Path, width: int, height: int) -> Path:
+    """A few kilobytes of PNG that unpack to one bit for each of many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(bytes(((width + 7) // 8 + 1) * height), 9))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+    return path
+
+
+def test_images_that_unpack_to_too_much(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="more than 67108864 pixels; --force lifts the limit"):
+        Images(bomb(tmp_path / "bomb.png", 40_000, 2000))
+    assert Images(bomb(tmp_path / "long.png", 40_000, 1000)).first.width == 40_000
+    assert Images(tmp_path / "bomb.png", force=True).first.height == 2000
+
+
+def test_animated_webp(tmp_path: Path) -> None:
+    source = tmp_path / "in.webp"
+    with av.open(str(source), "w", options={"loop": "0"}) as container:
+        stream = container.add_stream("libwebp_anim", rate=10, options={"lossless": "1"})
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgra"
+        for k in range(4):
+            frame = av.VideoFrame.from_ndarray(picture(k, 32, 24), format="rgb24").reformat(format="bgra")
+            frame.pts = k
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    made = run(source, tmp_path / "out.mkv")
+    assert [frame.pts * frame.time_base for frame in made] == [F(k, 20) for k in range(8)]
+    for k in range(4):
+        assert np.array_equal(made[2 * k].to_ndarray(format="rgb24"), picture(k, 32, 24))
+
+
+def gif(path: Path, delays: list[int]) -> Path:
+    """A GIF of gray levels, each for so many hundredths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("gif", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "gray"
+        stream.time_base = stream.codec_context.time_base = F(1, 100)
+        for k in range(len(delays)):
+            frame = av.VideoFrame.from_ndarray(np.full((24, 32), 40 * k, np.uint8), format="gray")
+            frame.pts, frame.time_base = sum(delays[:k]), F(1, 100)
+            for packet in stream.encode(frame):
+                packet.duration = delays[k]
+                container.mux(packet)
+    return path
+
+
+def test_gif_in(tmp_path: Path) -> None:
+    made = run(gif(tmp_path / "in.gif", [10, 10, 20, 10]), tmp_path / "out.mkv", fps=20)
+    levels = [int(frame.to_ndarray(format="gray")[5, 5]) for frame in made]
+    assert levels == [0, 20, 40, 60, 80, 90, 100, 110, 120, 120]
+
+
+def test_gif_out(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", 10, 4, codec="ffv1", pixels="bgr0", size=(32, 24))
+    interpolate(source, tmp_path / "out.gif", BLEND, warn=pytest.fail)
+    assert times_of(tmp_path / "out.gif") == [F(5 * k, 100) for k in range(8)]
+    for k, frame in enumerate(frames_of(tmp_path / "out.gif")[::2]):
+        gap = np.abs(frame.to_ndarray(format="rgb24").astype(int) - picture(k, 32, 24))
+        assert gap.mean() < 8  # 256 colours
+    told: list[str] = []
+    interpolate(source, tmp_path / "fast.gif", BLEND, fps=60, warn=told.append)
+    assert told == ["GIF counts hundredths of a second, and browsers show 50 frames in one at most; got 60"]
+
+
+@pytest.mark.parametrize("name", ["out/%05d.png", "out", "%03d.jpg"])
+def test_image_files_out(tmp_path: Path, name: str) -> None:
+    source = make_clip(tmp_path / "in.mkv", 10, 3, codec="ffv1", pixels="bgr0", size=(32, 24))
+    target = tmp_path / name
+    (tmp_path / "out").mkdir(exist_ok=True)
+    assert interpolate(source, target, BLEND, warn=lambda line: None) == 6
+    files = files_of(target)
+    first = {"out/%05d.png": "00000.png", "out": "000000.png", "%03d.jpg": "000.jpg"}[name]
+    assert files[0].name == first
+    assert len(files) == 6
+    for k, file in enumerate(files[::2]):
+        gap = np.abs(frames_of(file)[0].to_ndarray(format="rgb24").astype(int) - picture(k, 32, 24))
+        assert gap.max() <= (0 if first.endswith("png") else 60)
+    with pytest.raises(VideoError, match="exists already; --overwrite"):
+        interpolate(source, target, BLEND)
+    interpolate(source, target, BLEND, factor=1, overwrite=True, warn=lambda line: None)
+    assert len(files_of(target)) == 3
+    assert not [path for path in tmp_path.rglob("*") if ".part" in path.name or path.suffix == ".vfi"]
+
+
+def test_10_bits_become_16_in_png(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", 10, 2, codec="ffv1", pixels="yuv444p10le", size=(32, 24))
+    interpolate(source, tmp_path / "%03d.png", BLEND, warn=pytest.fail)
+    assert {frames_of(file)[0].format.name for file in files_of(tmp_path / "%03d.png")} == {"rgb48be"}
+    back = run(tmp_path / "%03d.png", tmp_path / "back.mkv", factor=1)
+    given = [frame.to_ndarray(format="gbrp16le") for frame in frames_of(source)]
+    assert np.abs(back[0].to_ndarray(format="gbrp16le").astype(int) - given[0]).max() <= 300  # of 65535
+
+
+def command(*arguments: object) -> int:
+    return cli.main(["interpolate", *map(str, arguments), "--model", "blend", "--codec", "ffv1"])
+
+
+def cut(path: Path, count: int) -> Path:
+    path.write_bytes(path.read_bytes()[:-count])
+    return path
+
+
+@pytest.mark.parametrize("container", ["mkv", "avi"])
+def test_a_few_bytes_cut_off_are_noticed(tmp_path: Path, container: str) -> None:
+    """Less than the half second by which headers may be wrong."""
+    source = cut(make_clip(tmp_path / f"in.{container}", count=60), 30)
+    with pytest.raises(VideoError, match=rf"in\.{container}: cut short, 30 bytes are missing"):
+        run(source, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_keep_going_reads_a_cut_file_to_its_end(
+    tmp_path: Path, container: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"movflags": "faststart"} if container == "mp4" else {}
+    source = make_clip(tmp_path / f"in.{container}", count=60, options=options)
+    cut(source, source.stat().st_size // 3)
+    target = tmp_path / "out.mkv"
+    assert command(source, target) == 1
+    assert "cut short" in capsys.readouterr().err
+    assert not target.exists()
+    assert command(source, target, "--keep-going") == 0
+    # MP4's index still tells when the lost frames were shown
+    assert len(times_of(target)) == 120 if container == "mp4" else 40 < len(times_of(target)) < 119
+    assert ("could not be decoded" in capsys.readouterr().err) == (container == "mp4")
+
+
+def broken(path: Path, bad: set[int]) -> Path:
+    """Lossless, every frame for itself, of which some are noise."""
+    clip = make_clip(path.with_name("whole.mkv"), 25, 10, codec="ffv1", pixels="yuv444p", gop=1)
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            if number in bad:
+                noise = av.Packet(
+                    bytes(np.random.default_rng(number).integers(0, 255, packet.size, np.uint8))
+                )
+                noise.pts, noise.dts, noise.duration = packet.pts, packet.dts, packet.duration
+                noise.time_base, noise.is_keyframe = packet.time_base, True
+                packet = noise
+            packet.stream = stream
+            target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("bad", [{4}, {3, 4, 5}, {9}])
+def test_keep_going_holds_the_last_good_frame(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: set[int]
+) -> None:
+    source, target = broken(tmp_path / "in.mkv", bad), tmp_path / "out.mkv"
+    assert command(source, target, "--no-scene-cuts") == 1
+    error = capsys.readouterr().err
+    assert "in.mkv: " in error
+    assert f"at {min(bad) * 0.04:.2f} s" in error
+    assert not target.exists()
+    assert command(source, target, "--no-scene-cuts", "--keep-going", "--overwrite") == 0
+    told = f"{source}: {len(bad)} frames could not be decoded, and the last good one was held"
+    assert capsys.readouterr().err == f"vfi: warning: {told}\n"
+    assert times_of(target) == [F(k, 50) for k in range(20)]
+    given, made = frames_of(tmp_path / "whole.mkv"), frames_of(target)
+    for k in range(10):
+        shown = max(good for good in range(k + 1) if good not in bad)
+        assert planes_of(made[2 * k]) == planes_of(given[shown])
+
+
+def test_keep_going_takes_up_what_an_error_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Finished chunks are kept, and the way they are made does not depend on the option."""
+    source, target = broken(tmp_path / "in.mkv", {8}), tmp_path / "out.mkv"
+    assert command(source, target, "--chunk-seconds", "0.1") == 1
+    assert "--resume goes on" in capsys.readouterr().err
+    assert command(source, target, "--chunk-seconds", "0.1", "--resume", "--keep-going") == 0
+    assert len(times_of(target)) == 20
+
+
+def test_frames_larger_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=2)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 48 - 1)
+    assert command(source, tmp_path / "out.mkv") == 1
+    assert "64x48 is more than 3071 pixels; --force lifts the limit" in capsys.readouterr().err
+    assert command(source, tmp_path / "out.mkv", "--force") == 0
+
+
+def test_two_frames_years_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a time stamp says must not fill the disk."""
+    source = make_clip(tmp_path / "in.mkv", 25, 2, stamps=[0, 2_000_000], tick=F(1), codec="ffv1")
+    assert command(source, tmp_path / "out.mkv", "--fps", "60") == 1
+    error = capsys.readouterr().err
+    assert "2000000 s would become 120000000 frames, more than 10000000; --force lifts the limit" in error
+
+
+def test_rates_beyond_reason_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_clip(tmp_path / "in.mkv", 25, 2, codec="ffv1")
+    assert command(source, tmp_path / "out.mkv", "--fps", "1000000") == 1
+    assert "1e+06 frames a second is more than 10000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["http://host/in.mp4", "concat:a.mp4|b.mp4", "pipe:0", "data:x"])
+def test_only_files(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(name, tmp_path / "out.mkv") == 2
+    assert "only files are read and written" in capsys.readouterr().err
+
+
+def test_names_go_to_no_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "a; touch owned; $(touch owned) `touch owned` 'q\" %d"
+    folder.mkdir()
+    source = make_clip(folder / "-i in|x.mp4", count=2)
+    assert command(source, folder / "out &.mkv") == 0
+    assert not list(tmp_path.rglob("owned"))
+
+
+def test_options_of_images(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(tmp_path / "in.mp4", count=2)
+    assert command(clip, tmp_path / "out.mkv", "--input-fps", "10") == 2
+    assert "needs images" in capsys.readouterr().err
+    assert command(clip, tmp_path / "%d.png") == 2
+    assert "%d.png has its own" in capsys.readouterr().err
+    assert cli.main(["interpolate", str(folder), str(folder / "a_%d.png"), "--overwrite"]) == 1
+    assert "is the input itself" in capsys.readouterr().err
+    assert command(folder, tmp_path / "out.mkv", "--input-fps", "24000/1001") == 0
+    assert len(times_of(tmp_path / "out.mkv")) == 6
+    assert cli.main(["info", str(folder)]) == 0
+    assert "images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1"])
+def test_odd_sizes(tmp_path: Path, codec: str) -> None:
+    source = make_clip(tmp_path / "in.mkv", count=3, codec="ffv1", size=(77, 65))
+    told: list[str] = []
+    interpolate(source, tmp_path / "out.mkv", BLEND, codec=codec, warn=told.append)
+    even = codec in ("libx264", "libx265")
+    lines = [f"{codec} needs even sides for yuv420p; 77x65 is stored as yuv444p"] if even else []
+    assert told == lines
+    made = frames_of(tmp_path / "out.mkv")
+    assert {(f.width, f.height, f.format.name) for f in made} == {(77, 65, "yuv444p" if even else "yuv420p")}
+    assert len(made) == 6

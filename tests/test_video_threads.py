@@ -1,0 +1,189 @@
+"""Reading, model and encoder at the same time: errors of any thread end the run, and none stays behind."""
+
+# ruff: noqa: E402 (imports follow importorskip)
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
+pytest.importorskip("cv2", reason="clips are made with OpenCV")
+
+from clips import frames_of, make_clip, picture
+
+from vfi_kernels import cli, models
+from vfi_kernels.video import Writer, colour, interpolate, pipeline, to_tensor
+from vfi_kernels.video.tiling import Tiled
+
+BLEND = models.create("blend")
+BlendClass = type(BLEND)
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("vfi ")]
+
+
+STAGES = {
+    "read": (colour.Converter, "planes"),
+    "model": (BlendClass, "synthesize"),
+    "encode": (Writer, "write"),
+}
+
+
+def after(calls: int, whole: Callable[..., Any], action: Callable[[], Any]) -> Callable[..., Any]:
+    left = [calls]
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            action()
+        return whole(*arguments, **options)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("calls", [0, 7])
+def test_error_in_any_thread(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    calls: int,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError(f"the {stage} stage broke\nand more")
+
+    source = make_clip(tmp_path / "in.mp4", count=60)
+    owner, name = STAGES[stage]
+    monkeypatch.setattr(owner, name, after(calls, getattr(owner, name), fail))
+    assert cli.main(["interpolate", str(source), str(tmp_path / "out.mp4"), "--model", "blend"]) == 1
+    assert capsys.readouterr().err == f"vfi: error: the {stage} stage broke\n"
+    assert threads() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_interrupt_while_any_thread_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    """Ctrl-C reaches the main thread, whichever one is busy and whichever ones wait."""
+    source = make_clip(tmp_path / "in.mp4", count=60)
+    owner, name = STAGES[stage]
+    hit = threading.Event()
+
+    def slow() -> None:
+        if not hit.is_set():
+            hit.set()
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(0.5)
+
+    monkeypatch.setattr(owner, name, after(9, getattr(owner, name), slow))
+    begin = time.monotonic()
+    assert cli.main(["interpolate", str(source), str(tmp_path / "out.mp4"), "--model", "blend"]) == 130
+    assert time.monotonic() - begin < 20  # sixty frames of half a second each would be thirty
+    assert capsys.readouterr().err == "vfi: error: interrupted; no output was written\n"
+    assert threads() == []
+
+
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the encoder is, only so many frames wait."""
+    alive, most = 0, 0
+
+    class Counted(pipeline.Shown):
+        def __init__(self, *arguments: Any) -> None:
+            nonlocal alive, most
+            super().__init__(*arguments)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr("vfi_kernels.video.chunks.Shown", Counted)
+    monkeypatch.setattr(Writer, "write", after(0, Writer.write, lambda: time.sleep(0.005)))
+    source = make_clip(tmp_path / "in.mp4", count=100)
+    assert interpolate(source, tmp_path / "out.mp4", BLEND) == 200
+    assert most <= 2 * pipeline.AHEAD + 6
+
+
+def test_ahead_is_the_iterator() -> None:
+    stop = threading.Event()
+    ahead = pipeline.Ahead(iter(range(100)), "count", stop)
+    assert list(ahead) == list(range(100))
+
+    def endless() -> Iterator[int]:
+        while True:
+            yield 1
+
+    other = pipeline.Ahead(endless(), "endless", stop)
+    assert next(other) == 1
+    stop.set()
+    other.join()
+    ahead.join()
+    assert list(other) == []
+    assert threads() == []
+
+
+def test_profile_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BlendClass, "synthesize", after(0, BlendClass.synthesize, lambda: time.sleep(0.02)))
+    profiles: list[pipeline.Profile] = []
+    source = make_clip(tmp_path / "in.mp4", count=30)
+    interpolate(source, tmp_path / "out.mp4", BLEND, profile=profiles.append)
+    (profile,) = profiles
+    assert profile.frames == 60
+    stages = {stage.name: stage for stage in profile.stages}
+    assert stages["model"].busy >= 29 * 0.02
+    assert all(stage.busy >= 0 and stage.waiting >= 0 for stage in profile.stages)
+    assert stages["encode"].busy + stages["encode"].waiting == pytest.approx(profile.seconds)
+    assert stages["encode"].waiting > 0.2  # for the model
+
+
+class Wide(BlendClass):
+    """Every pixel depends on those up to 7 away, and so is wrong that near to the border of what it sees."""
+
+    def synthesize(self, frame0: torch.Tensor, frame1: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(super().synthesize(frame0, frame1, times), 15, 1, 7)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (330, 250), (200, 100)])
+@pytest.mark.parametrize("model", [BLEND, Wide(), models.create("flow")], ids=["blend", "wide", "flow"])
+def test_tiles_leave_no_seam(model: models.Interpolator, size: tuple[int, int]) -> None:
+    """What moves less than tiles overlap comes out as from the whole frame."""
+    a, b = (to_tensor(picture(k, *size)) for k in (0, 3))  # six pixels
+    times = [0.25, 0.5]
+    with torch.inference_mode():
+        whole = model.interpolate(a, b, times)
+        tiled = Tiled(model, 128).interpolate(a, b, times)
+    assert tiled.shape == whole.shape
+    if not isinstance(model, type(models.create("flow"))):
+        torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+        return
+    assert (tiled - whole).abs().mean() < 1e-4
+    # and no step that the whole frame does not have, along any line of pixels
+    for axis in (-1, -2):
+        steps = (tiled.diff(dim=axis) - whole.diff(dim=axis)).abs().mean((0, 1, 2, -3 - axis))
+        assert steps.max() < 0.002
+
+
+def test_tiles_through_the_command(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", count=3, codec="ffv1", size=(200, 120))
+    made = {}
+    for options in ((), ("--tile", "64", "--batch", "1")):
+        target = tmp_path / "out.mkv"
+        arguments = ["--model", "blend", "--codec", "ffv1", "--factor", "4", "--overwrite", *options]
+        assert cli.main(["interpolate", str(source), str(target), *arguments]) == 0
+        made[options] = frames_of(target)
+    for whole, tiled in zip(*made.values(), strict=True):
+        gap = whole.to_ndarray().astype(int) - tiled.to_ndarray().astype(int)
+        assert abs(gap).max() <= 1

@@ -1,0 +1,100 @@
+"""The commands that look before the work: `vfi info` and `vfi preview`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from . import cli_models
+from .cli_common import device, file, ratio
+from .cli_feedback import Feedback
+from .cli_video import add_wishes, told, wishes
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Adds them to the command line."""
+    info = commands.add_parser(
+        "info",
+        help="what is in a video, what would be made of it, and why",
+        description="Tell what is in INPUT and what vfi interpolate with the same options would make of it.",
+    )
+    add_wishes(info, output="?")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(run=lambda arguments: _info(info, arguments))
+
+    preview = commands.add_parser(
+        "preview",
+        help="a clip side by side, and a picture of the worst frames",
+        description="Write CLIP, with INPUT on the left and at twice the rate on the right, and a PNG of the "
+        "frames that come out worst when each is made from its two neighbours: before, true, made, "
+        "difference, after.",
+    )
+    preview.add_argument("input", metavar="INPUT", type=file, help="video file")
+    preview.add_argument("clip", metavar="CLIP", type=file, help="video file to write")
+    preview.add_argument(
+        "--sheet", metavar="PNG", type=file, help="picture of the worst frames (default: CLIP's name, .png)"
+    )
+    preview.add_argument(
+        "--seconds", type=ratio, default=10, metavar="S", help="from the start (default: %(default)s)"
+    )
+    preview.add_argument("--model", metavar="NAME", help="one of those that vfi models lists (default: flow)")
+    preview.add_argument("--checkpoint", metavar="FILE", type=file, help="weights of the model")
+    preview.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
+    preview.add_argument("--overwrite", action="store_true", help="replace what exists")
+    preview.set_defaults(run=lambda arguments: _preview(preview, arguments))
+
+
+def _info(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from . import video
+    from .video import info
+
+    source = arguments.input
+    if arguments.output is None:
+        arguments.output = source.with_name(f"{source.stem}-more.mkv")
+    with told():
+        tables = info.describe(source, arguments.output, video.Options(**wishes(parser, arguments)))
+    if arguments.json:
+        print(json.dumps(tables, indent=1))
+        return 0
+    for title, rows in tables.items():
+        print(title)
+        for name, value in rows.items():
+            for line in _lines(value):
+                print(f"  {name:11} {line}")
+                name = ""
+    return 0
+
+
+def _lines(value: Any) -> list[str]:
+    return [str(line) for line in value] or ["-"] if isinstance(value, list) else [str(value)]
+
+
+def _preview(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from . import models, video
+    from .video import preview
+
+    clip: Path = arguments.clip
+    sheet: Path = arguments.sheet or clip.with_suffix(".png")
+    name = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
+    place = device(parser, arguments.device)
+    with Feedback() as feedback, told():
+        for target in (clip, sheet):
+            video.jobs.check_target(arguments.input, target, arguments.overwrite)
+        model = models.create(name, checkpoint=arguments.checkpoint)
+        worst = preview.preview(
+            arguments.input,
+            clip,
+            sheet,
+            model,
+            seconds=arguments.seconds,
+            device=place,
+            progress=feedback.progress,
+        )
+    print(f"{'frame':>6} {'seconds':>9} {'PSNR dB':>8}")
+    for judged in worst:
+        print(f"{judged.number:6} {float(judged.time):9.3f} {judged.psnr:8.2f}")
+    return 0

@@ -1,0 +1,209 @@
+"""Making the chunks of a plan: each one a file that is there when it is complete."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from itertools import chain
+
+import torch
+
+from . import scenes
+from . import schedule as schedules
+from ._av import av
+from .encoding import Encoding, Writer, complete_or_absent
+from .pipeline import Ahead, Made, Profile, Shown, Upload, Work, made, profile_of
+from .plan import WARM, Chunk, Plan, encoding_for, save, schedule_for
+from .sources import Source, open_source
+from .tiling import Tiled
+
+__all__ = ["make"]
+
+# The longest run of equal frames that is made one. Cartoons draw every second to fourth; more is a still.
+RUN = 4
+
+
+def make(
+    plan: Plan,
+    model: torch.nn.Module,
+    indices: Iterable[int],
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Profile:
+    """Make some chunks, in the order given; those that join are read in one go.
+
+    Args:
+        plan: what to do.
+        model: as `vfi_kernels.models.create` gives.
+        indices: numbers of chunks.
+        device: where the model runs.
+        progress: called after every frame with how many there are now.
+
+    Returns:
+        Where the time went.
+
+    Raises:
+        VideoError: a file cannot be read or written.
+        ValueError: options that contradict each other.
+    """
+    options = plan.options
+    stop = threading.Event()
+    begin = time.perf_counter()
+    with ExitStack() as stack:
+        with open_source(plan.source, options) as reader:
+            schedule = schedule_for(reader, options)
+            encoding = encoding_for(reader, plan.target, options)
+        works = _works(plan, list(indices), encoding, torch.device(device))
+        read = Ahead(works, "read", stop)
+        stack.callback(read.join)
+        ready = Ahead(
+            made(read, schedule, _fitted(model, options.tile).to(device).eval(), options.batch), "model", stop
+        )
+        stack.callback(ready.join)
+        stack.callback(stop.set)  # the last in is the first out
+        done = 0
+
+        def written() -> None:
+            nonlocal done
+            done += 1
+            progress(done)
+
+        for first in ready:
+            _write(plan, encoding, schedule, first, ready, written)
+        return profile_of(read, ready, done, time.perf_counter() - begin)
+
+
+def _fitted(model: torch.nn.Module, tile: int | None) -> torch.nn.Module:
+    return Tiled(model, tile) if tile else model
+
+
+def _write(
+    plan: Plan,
+    encoding: Encoding,
+    schedule: schedules.ConstantRate | schedules.OwnTimes,
+    first: Made,
+    rest: Iterator[Made],
+    written: Callable[[], None],
+) -> None:
+    """One chunk, from its first frame to the mark of its end."""
+    index, size, frames, delay, item = first.chunk, 0, [], 0, first
+    # About as large as the one before.
+    plan.check_free((plan.facts(index - 1) or {"bytes": 0})["bytes"] if index else 0)
+    if first.slot is not None:
+        path = plan.stem(index).with_suffix(encoding.chunk_suffix)
+        with complete_or_absent(path) as temporary:
+            with Writer(temporary, encoding) as writer:
+                while item.slot is not None:
+                    _encode(writer, item, schedule)
+                    written()
+                    item = next(rest)
+            size, frames, delay = os.stat(temporary).st_size, writer.frames, writer.delay
+    facts = {"frames": frames, "delay": delay, "bytes": size, "held": item.held}
+    save(plan.stem(index).with_suffix(".json"), facts)
+
+
+def _encode(writer: Writer, item: Made, schedule: schedules.ConstantRate | schedules.OwnTimes) -> None:
+    if item.pictures is None:
+        frame = writer.colour.original(item.original)
+    else:
+        frame = writer.colour.from_rgb(item.pictures)
+    writer.write(frame, round(item.slot.time / schedule.step), round(item.slot.length / schedule.step))
+
+
+class _Tape:
+    """The source's frames from some place on, the next one in view."""
+
+    def __init__(self, frames: Iterator[Shown]) -> None:
+        self._frames = frames
+        self.next = next(frames, None)
+
+    def until(self, stop: Fraction | None) -> Iterator[Shown]:
+        """The frames before `stop`, or all."""
+        while self.next is not None and (stop is None or self.next.time < stop):
+            shown, self.next = self.next, next(self._frames, None)
+            yield shown
+
+    def following(self) -> Iterator[Shown]:
+        """The next frame, left where it is."""
+        if self.next is not None:
+            yield self.next
+
+
+class _Source:
+    """The source, read from where a chunk begins."""
+
+    def __init__(self, plan: Plan, chunk: Chunk, encoding: Encoding, device: torch.device) -> None:
+        self._plan, self._encoding, self._upload = plan, encoding, Upload(device)
+        self.reader = self._open()
+        if chunk.seek is not None:
+            if self._skip(self.reader.frames_from(chunk.seek.key), chunk) == chunk.seek.lead:
+                return
+            # The index led elsewhere: from the start every frame is found.
+            self.reader.close()
+            self.reader = self._open()
+        self._skip(self.reader.frames(), chunk)
+
+    def _open(self) -> Source:
+        return open_source(self._plan.source, self._plan.options)
+
+    def _skip(self, frames: Iterator[tuple[av.VideoFrame, Fraction]], chunk: Chunk) -> int:
+        """Goes to the first frame of the chunk; how many lie before it."""
+        colour = self._encoding.converter()  # of its own: this is another thread than the writer's
+        self.tape = _Tape(Shown(frame, time, colour, self._upload) for frame, time in frames)
+        skipped, last = 0, deque(maxlen=WARM)
+        for shown in self.tape.until(chunk.start):
+            last.append(shown)
+            skipped += 1
+        cuts = self._plan.options.scene_cuts
+        self._thumbs = deque((shown.thumb for shown in last if cuts), WARM)
+        return skipped
+
+    def works(self, index: int) -> Iterator[Work]:
+        """The frames of the next chunk, with what is between them."""
+        options = self._plan.options
+        cuts = None
+        if options.scene_cuts:
+            cuts = scenes.CutDetector(options.scene_threshold)
+            for thumb in self._thumbs:
+                cuts(thumb)
+        frames = self._watched(self._plan.chunks[index].stop)
+        if options.duplicates == "retime":
+            # A run ends with the chunk: elsewhere nobody knows how it began.
+            frames = schedules.without_runs(frames, lambda a, b: scenes.repeats(a.image, b.image), RUN)
+        left = None
+        for number, right in enumerate(chain(frames, self.tape.following())):
+            right.prepare()
+            held = cuts is not None and cuts(right.thumb)
+            if left is not None:
+                yield Work(index, schedules.Span(number - 1, left.time, right.time, held), left, right)
+            left, last = right, number
+        if left is not None and self.tape.next is None:
+            # Nothing follows to be interpolated towards: the last frame is held for as long as it is shown.
+            yield Work(index, schedules.Span(last, left.time, self.reader.end, True), left, left)
+
+    def _watched(self, stop: Fraction | None) -> Iterator[Shown]:
+        for shown in self.tape.until(stop):
+            if self._plan.options.scene_cuts:
+                self._thumbs.append(shown.thumb)
+            yield shown
+
+
+def _works(plan: Plan, indices: list[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
+    """The frames of these chunks, with what is between them, and the mark of each chunk's end."""
+    source = before = None
+    for index in indices:
+        if source is None or index != before + 1:
+            if source is not None:
+                source.reader.close()
+            source = _Source(plan, plan.chunks[index], encoding, device)
+        before, held = index, source.reader.held
+        yield from source.works(index)
+        yield Work(index, held=source.reader.held - held)
+    if source is not None:
+        source.reader.close()

@@ -1,0 +1,68 @@
+"""The chunks of a plan on a Ray cluster: a task each, begun again on another worker where one is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import plan as plans
+from .pipeline import Profile
+
+__all__ = ["make"]
+
+# How often a chunk is begun again when the worker that makes it is lost.
+RETRIES = 5
+
+
+def make(plan: plans.Plan, indices: list[int], progress: Callable[[int], None]) -> Profile:
+    """Make chunks on the cluster that RAY_ADDRESS names, or on this machine.
+
+    Args:
+        plan: written; its folder and source are under the same names on every machine.
+        indices: numbers of chunks.
+        progress: called after every chunk with how many frames there are now.
+
+    Returns:
+        How long it took.
+
+    Raises:
+        ImportError: Ray is not installed.
+        VideoError, RuntimeError: what the first task raises that fails.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("--engine ray needs Ray: pip install 'vfi-kernels[ray]'") from error
+    begin = time.perf_counter()
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    try:
+        task = ray.remote(
+            max_retries=RETRIES, num_gpus=1 if plan.options.device == "cuda" else 0, num_cpus=1
+        )(_chunk)
+        waiting = [task.remote(str(plan.folder), index) for index in indices]
+        done = 0
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            try:
+                done += sum(ray.get(ready))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except ray.exceptions.RayError as error:
+                raise RuntimeError(f"Ray: {error}") from error
+            progress(done)
+        return Profile(done, time.perf_counter() - begin, ())
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _chunk(folder: str, index: int) -> int:
+    """One chunk, in a worker's process; the number of its frames."""
+    from . import jobs  # which knows this module
+
+    plan = plans.read(Path(folder))
+    jobs.run(plan, [index])
+    return len(plan.facts(index)["frames"])

@@ -1,0 +1,221 @@
+"""A whole video: planned, made chunk by chunk, merged; and what becomes of it when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from .. import models
+from . import chunks, cluster, images, muxing, sequences
+from . import plan as plans
+from ._av import VideoError
+from .options import Options, digest
+from .pipeline import Profile
+from .plan import Plan
+from .sources import open_source
+
+__all__ = ["begin", "check_target", "interpolate", "left", "run"]
+
+Warn = Callable[[str], None]
+Progress = Callable[[int, "int | None"], None]
+
+
+def interpolate(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: torch.nn.Module,
+    *,
+    options: Options | None = None,
+    device: torch.device | str = "cpu",
+    engine: Literal["local", "ray"] = "local",
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = lambda done, total: None,
+    warn: Warn = warnings.warn,
+    started: Callable[[Plan, int | None], None] = lambda plan, total: None,
+    profile: Callable[[Profile], None] = lambda profile: None,
+    **wishes: Any,
+) -> int:
+    """Write `source` to `target` at a higher (or any other) frame rate; sound is copied, the duration stays.
+
+    Output frame k is shown k / fps after the first frame. Where that is a source frame's own time, the
+    decoded frame goes to the encoder as it is; elsewhere `model` makes the frame from its two neighbours, or,
+    where a new shot begins between them, the earlier one is held. `target` appears when it is complete.
+
+    The work is done in chunks. Whatever ends it early, finished chunks stay in `<target>.vfi`, and `resume`
+    goes on to the same bytes as if nothing had happened.
+
+    Args:
+        source: video file.
+        target: video file; the suffix names the container.
+        model: as `vfi_kernels.models.create` gives.
+        options: how; None where `wishes` say it.
+        device: where the model runs.
+        engine: "ray" makes the chunks on a Ray cluster; `options` name a model of `vfi_kernels.models` then.
+        overwrite: replace `target` if it exists, and what is left of an earlier run unless `resume`.
+        resume: go on with what is left of an earlier run, or begin where nothing is.
+        progress: called after each output frame with the number written and the number expected, None if
+            unknown.
+        warn: called with one line about what cannot be kept.
+        started: called once, with the plan and the number of frames expected, before any is made.
+        profile: called once, when all chunks are there, with where the time went.
+        **wishes: fields of `Options`: factor, fps, codec and so on.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        ValueError: options that contradict each other, or a number out of range.
+        VideoError: a file cannot be read or written as asked.
+    """
+    options = options or Options(**wishes)
+    plan, total = begin(
+        source, target, options, model, device=device, overwrite=overwrite, resume=resume, warn=warn
+    )
+    started(plan, total)
+    missing = plan.missing()
+    earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
+    try:
+
+        def count(done: int) -> None:
+            progress(earlier + done, total)
+
+        if engine == "ray":
+            profile(cluster.make(plan, missing, count))
+        else:
+            profile(chunks.make(plan, model, missing, device=device, progress=count))
+        return muxing.merge(plan, warn)
+    finally:
+        if len(plan.missing()) == len(plan.chunks):
+            plan.discard()
+
+
+def run(
+    plan: Plan,
+    indices: list[int],
+    *,
+    device: torch.device | str | None = None,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Profile:
+    """Make those of these chunks that are missing, with the model that the plan names.
+
+    Raises:
+        VideoError: the source or the weights are not those of the plan; a file cannot be read or written.
+    """
+    plan.check_source()
+    options = plan.options
+    model = models.create(options.model, checkpoint=options.checkpoint)
+    if digest(model) != options.weights:
+        raise VideoError(f"{options.checkpoint}: holds other weights than when the plan was made")
+    missing = set(plan.missing())
+    wanted = [index for index in indices if index in missing]
+    return chunks.make(plan, model, wanted, device=device or options.device, progress=progress)
+
+
+def left(target: Path) -> str:
+    """What a run that did not end well has left to go on with, in words; empty where nothing."""
+    folder = plans.folder_of(target)
+    try:
+        plan = plans.read(folder)
+    except VideoError:
+        return ""
+    count = len(plan.chunks)
+    return f"{count - len(plan.missing())} of {count} chunks are kept in {folder}: --resume goes on"
+
+
+def begin(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    options: Options,
+    model: torch.nn.Module,
+    *,
+    device: torch.device | str = "cpu",
+    overwrite: bool = False,
+    resume: bool = False,
+    warn: Warn = warnings.warn,
+) -> tuple[Plan, int | None]:
+    """Plan the work and write its manifest, or find that of an earlier run.
+
+    Returns:
+        The plan, and how many frames the output will have, None where nobody knows.
+
+    Raises:
+        ValueError: as `interpolate`.
+        VideoError: as `interpolate`; an earlier run of other options or another source.
+    """
+    source, target = Path(source), Path(target)
+    check_target(source, target, overwrite)
+    with open_source(source, options) as reader:
+        schedule = plans.schedule_for(reader, options)
+        options = replace(
+            options,
+            model=options.model or type(model).__name__,
+            weights=digest(model),
+            device=torch.device(device).type,
+        )
+        plan = plans.make(source, target, reader, options)
+        muxing.check(plan, reader, warn)
+        total = schedule.count(reader.duration) if reader.duration else None
+    if plan.folder.exists():
+        _go_on(plan, overwrite, resume)
+    _warn_of_space(plan, warn)
+    plan.write()
+    return plan, total
+
+
+def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
+    if not resume and not overwrite:
+        raise VideoError(
+            f"{plan.folder}: holds what is left of an earlier run; --resume goes on with it, "
+            "--overwrite begins again"
+        )
+    if not resume or not (plan.folder / plans.MANIFEST).exists():
+        plan.discard()
+        return
+    if difference := plans.read(plan.folder).difference(plan):
+        raise VideoError(
+            f"{plan.folder}: was begun with {difference}; --overwrite without --resume begins again"
+        )
+    plan.clear_unfinished()
+
+
+def _warn_of_space(plan: Plan, warn: Warn) -> None:
+    """What the encoder will need nobody knows: more frames than the source has, but likely made smaller."""
+    guess = 2 * plan.size  # the chunks, and the output that they are merged to
+    if plan.free < guess:
+        warn(f"{plans.in_words(plan.free)} are free on the disk; about {plans.in_words(guess)} may be needed")
+
+
+def check_target(source: Path, target: Path, overwrite: bool) -> None:
+    """
+    Raises:
+        VideoError: the output's name is the source's or taken, or its folder is missing.
+    """
+    if not target.parent.is_dir():
+        raise VideoError(f"{target.parent}: no such folder")
+    if sequences.is_images(target) and ("%" in target.name or not target.suffix):
+        _check_images(source, target, overwrite)
+    elif target.exists():
+        if not target.is_file():
+            raise VideoError(f"{target}: is not a file")
+        if source.exists() and target.samefile(source):
+            raise VideoError(f"{target}: is the input itself; give the output another name")
+        if not overwrite:
+            raise VideoError(f"{target}: exists already; --overwrite replaces it")
+
+
+def _check_images(source: Path, target: Path, overwrite: bool) -> None:
+    sequences.codec_of(target)
+    taken = sequences.existing(target)
+    if images.is_images(source) and set(taken) & set(images.files_of(source)):
+        raise VideoError(f"{target}: is the input itself; give the output another name")
+    if target.is_file():
+        raise VideoError(f"{target}: is a file; a folder of images needs another name")
+    if taken and not overwrite:
+        raise VideoError(f"{taken[0]}: exists already; --overwrite replaces all images of that pattern")

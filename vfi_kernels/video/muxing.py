@@ -1,0 +1,218 @@
+"""From finished chunks to the final file: their packets in a row, and the source's other streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from heapq import merge as merged
+from pathlib import Path
+
+from . import limits, sequences, streams
+from ._av import VideoError, av
+from .encoding import Encoding, complete_or_absent, guarded
+from .images import Images
+from .plan import Plan, encoding_for
+from .reading import opened, packets
+from .sources import Source, open_source
+
+__all__ = ["check", "merge"]
+
+
+def check(plan: Plan, reader: Source, warn: Callable[[str], None]) -> None:
+    """Tell what the output will not hold, before anything is made.
+
+    Raises:
+        VideoError: the container does not take the codec, or the codec not the frames or the rate.
+    """
+    if reader.first.interlaced_frame:
+        warn("the input is interlaced: frames are made of whole ones, so deinterlace it before")
+    encoding = encoding_for(reader, plan.target, plan.options, warn)
+    if sequences.is_gif(plan.target) and encoding.fps > sequences.GIF_RATE:
+        warn(
+            f"GIF counts hundredths of a second, and browsers show {sequences.GIF_RATE} frames in one at "
+            f"most; got {float(encoding.fps):g}"
+        )
+    with _Output(plan, encoding, reader, plan.target, warn):
+        pass
+
+
+def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int:
+    """Write the output from the chunks, all finished, and delete them. It appears when it is complete.
+
+    Args:
+        plan: of which all chunks are finished.
+        warn: gets one line about frames that could not be read.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        VideoError: chunks are missing or do not fit together, or a file cannot be read or written.
+    """
+    missing = plan.missing()
+    if missing:
+        raise VideoError(f"{plan.folder}: {len(missing)} of {len(plan.chunks)} chunks are missing")
+    plan.check_source()
+    facts = [plan.facts(index) for index in range(len(plan.chunks))]
+    plan.check_free(sum(fact["bytes"] for fact in facts))
+    _check_contiguous(plan, facts)
+    with open_source(plan.source, plan.options) as reader:
+        encoding = encoding_for(reader, plan.target, plan.options)
+        if sequences.is_images(plan.target):
+            with guarded(str(plan.target)):
+                sequences.write_images(plan.target, _files(plan))
+        else:
+            with complete_or_absent(plan.target) as temporary:
+                if sequences.is_gif(plan.target):
+                    with guarded(str(plan.target)):
+                        sequences.write_gif(temporary, _frames(plan, facts, encoding), encoding.fps)
+                else:
+                    _write(plan, facts, encoding, reader, temporary)
+    plan.discard()
+    if held := sum(fact["held"] for fact in facts):
+        warn(f"{plan.source}: {held} frames could not be decoded, and the last good one was held")
+    return sum(len(fact["frames"]) for fact in facts)
+
+
+class _Output:
+    """The final file before anything is in it, with all its streams. Use it in a `with` block.
+
+    Attributes:
+        container: of the file.
+        video: its stream of pictures; None for GIF, which is written otherwise.
+        companions: the source's other streams; None for images, which have none.
+        source: the source, opened for their packets.
+    """
+
+    def __init__(
+        self, plan: Plan, encoding: Encoding, reader: Source, path: Path, warn: Callable[[str], None]
+    ) -> None:
+        self.companions = self.source = None
+        options = plan.options
+        with guarded(str(plan.target)):
+            self.container = encoding.open(path)
+            self.video = None if sequences.is_gif(plan.target) else encoding.add_to(self.container)
+        if isinstance(reader, Images):
+            return
+        streams.set_rotation(reader.first, self.container, self.video, warn)
+        stretched = options.slow_motion != 1
+        sound = not stretched or options.slow_motion_audio == "keep"
+        if reader.audio and not sound:
+            warn(
+                "sound left out: slow motion does not stretch it; --slow-motion-audio keep copies it as it is"
+            )
+        self.source = opened(plan.source, limits.UNLIMITED)  # `reader` has checked
+        with guarded(str(plan.target)):
+            self.companions = streams.Companions(
+                plan.source,
+                self.source,
+                self.container,
+                self.video,
+                start=reader.start,
+                stretch=Fraction(options.slow_motion),
+                sound=sound,
+                warn=warn,
+            )
+
+    def packets(self, plan: Plan) -> Iterator[tuple[Fraction, av.Packet]]:
+        """Every packet of the other streams with its time in seconds, in the order of the file."""
+        if self.companions is None or not self.companions.streams:
+            return
+        keep_going = plan.options.keep_going
+        for packet in packets(self.source, plan.source, self.companions.streams, keep_going=keep_going):
+            if made := self.companions.packet(packet):
+                yield made
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.source:
+            self.source.close()
+
+
+def _write(plan: Plan, facts: list[dict], encoding: Encoding, reader: Source, path: Path) -> None:
+    with _Output(plan, encoding, reader, path, lambda message: None) as output:
+        container = output.container
+        try:
+            with guarded(str(plan.target)):
+                container.start_encoding()
+            pictures = _pictures(plan, facts, encoding, output.video)
+            for _, packet in merged(pictures, output.packets(plan), key=lambda item: item[0]):
+                with guarded(str(plan.target)):
+                    container.mux(packet)
+            with guarded(str(plan.target)):
+                container.close()
+        except BaseException:
+            # A second error from a file that nobody will see would hide the first.
+            with suppress(Exception):
+                container.close()
+            raise
+
+
+def _files(plan: Plan) -> Iterator[bytes]:
+    """Every frame as the bytes of an image file, which is what a packet of theirs is."""
+    for index in range(len(plan.chunks)):
+        for path in plan.pictures(index):
+            with opened(path, limits.UNLIMITED) as chunk:
+                for packet in packets(chunk, path, [chunk.streams.video[0]]):
+                    if packet.size:
+                        yield bytes(packet)
+
+
+def _frames(
+    plan: Plan, facts: list[dict], encoding: Encoding
+) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
+    """Every frame with its time and its length in seconds."""
+    step = encoding.step * encoding.tick
+    for index, fact in enumerate(facts):
+        for path in plan.pictures(index):
+            with opened(path, limits.UNLIMITED) as chunk:
+                frames = chunk.decode(video=0)
+                for frame, (number, length) in zip(frames, fact["frames"], strict=True):
+                    yield frame, number * step, length * step
+
+
+def _pictures(
+    plan: Plan, facts: list[dict], encoding: Encoding, stream: av.VideoStream
+) -> Iterator[tuple[Fraction, av.Packet]]:
+    """The packets of all chunks with the times at which they are decoded.
+
+    Each chunk was encoded by itself. Packet n is decoded when frame n - delay of the whole is shown, with one
+    delay for all: so decoding times rise across the borders.
+    """
+    frames = [(number, length) for fact in facts for number, length in fact["frames"]]
+    stamps = [encoding.first + number * encoding.step for number, _ in frames]
+    lengths = {stamp: length * encoding.step for stamp, (_, length) in zip(stamps, frames, strict=True)}
+    delay = max(fact["delay"] for fact in facts)
+    extradata = stream.codec_context.extradata
+    done = 0
+    for index in range(len(facts)):
+        for path in plan.pictures(index):
+            with opened(path, limits.UNLIMITED) as chunk:
+                source = chunk.streams.video[0]
+                # Empty where it is in the packets; then FFmpeg gathers some from there when it reads.
+                if extradata and source.codec_context.extradata != extradata:
+                    raise VideoError(f"{path}: was encoded otherwise than this machine does")
+                for packet in packets(chunk, path, [source]):
+                    if not packet.size:
+                        continue
+                    stamp = int(packet.pts * packet.time_base / encoding.tick)
+                    packet.stream, packet.time_base = stream, encoding.tick
+                    packet.pts, packet.duration = stamp, lengths.pop(stamp)
+                    early = done - delay
+                    packet.dts = stamps[early] if early >= 0 else stamps[0] + early * encoding.step
+                    done += 1
+                    yield packet.dts * encoding.tick, packet
+    if lengths:
+        raise VideoError(f"{plan.folder}: {len(lengths)} of {len(frames)} frames are missing")
+
+
+def _check_contiguous(plan: Plan, facts: list[dict]) -> None:
+    end = 0
+    for index, fact in enumerate(facts):
+        for number, length in fact["frames"]:
+            if number != end:
+                raise VideoError(f"{plan.stem(index)}: begins at step {number}; expected {end}")
+            end = number + length

@@ -1,0 +1,298 @@
+"""What is to be done to one video, cut into chunks, and the manifest that says so to every machine.
+
+A chunk is a range of the source's time, and a pure function of the source and the options: whoever makes it,
+alone or in one go with others, gets the same bytes. Its first frames' cuts depend on the WARM frames before
+it, so reading starts at a key frame at least so many frames earlier.
+
+The work folder, `<output>.vfi` beside the output:
+    manifest.json   the plan: `Plan.to_json`
+    00012.nut       the pictures of chunk 12, complete as soon as
+    00012.json      is there: {"frames": [[number, length], ...] in steps, "delay": packets, "bytes": size,
+                   "held": frames of the source that could not be decoded}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import limits, scenes, sequences
+from . import schedule as schedules
+from ._av import VideoError
+from .encoding import Encoding, complete_or_absent
+from .options import Options
+from .sources import Source, identity
+
+__all__ = ["MANIFEST", "Chunk", "Plan", "Seek", "encoding_for", "in_words", "make", "read", "schedule_for"]
+
+VERSION = 1
+MANIFEST = "manifest.json"
+UNFINISHED = re.compile(r"\.(manifest|\d{5})\.[0-9a-f]{8}\.part\.(json|nut|mov)")
+OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.pattern)
+
+# So many frames before a chunk its cut detector has to see to judge as if it had seen all.
+WARM = scenes.RECENT + 1
+
+
+class Seek(NamedTuple):
+    """Where reading for a chunk starts."""
+
+    key: int  # time stamp of a key frame
+    lead: int  # frames from there to the chunk
+
+
+class Chunk(NamedTuple):
+    """Source frames with start <= time < stop, seconds after the first; the last one has no stop."""
+
+    start: Fraction
+    stop: Fraction | None
+    seek: Seek | None  # None: read from the start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Attributes:
+        source: video file, absolute.
+        size: its bytes, and
+        modified: when it was last written, in nanoseconds: to tell whether it is still the same.
+        target: the output, absolute.
+        options: how.
+        chunks: what is to be made, in order.
+    """
+
+    source: Path
+    size: int
+    modified: int
+    target: Path
+    options: Options
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.target)
+
+    def stem(self, index: int) -> Path:
+        """Where chunk `index` is, without suffix."""
+        return self.folder / f"{index:05}"
+
+    def facts(self, index: int) -> dict[str, Any] | None:
+        """What is known of a finished chunk; None where it is not finished."""
+        try:
+            facts = json.loads(self.stem(index).with_suffix(".json").read_text())
+            sizes = [path.stat().st_size for path in self.pictures(index)]
+        except (OSError, ValueError):
+            return None
+        return facts if sum(sizes) == facts["bytes"] else None
+
+    def pictures(self, index: int) -> list[Path]:
+        """The file of a finished chunk's pictures; none where no output frame falls into it."""
+        return [path for path in map(self.stem(index).with_suffix, (".nut", ".mov")) if path.is_file()]
+
+    def missing(self) -> list[int]:
+        """The chunks that are not finished."""
+        return [index for index in range(len(self.chunks)) if self.facts(index) is None]
+
+    def check_source(self) -> None:
+        """
+        Raises:
+            VideoError: the source is not the file it was.
+        """
+        if identity(self.source) != (self.size, self.modified):
+            raise VideoError(f"{self.source}: has changed since {self.folder / MANIFEST} was written")
+
+    def difference(self, other: Plan) -> str | None:
+        """In what they differ, in words; None where they are one."""
+        if self.source != other.source:
+            return f"source {self.source}, not {other.source}"
+        if (self.size, self.modified) != (other.size, other.modified):
+            return "another version of the source"
+        return self.options.difference(other.options) or (None if self.chunks == other.chunks else "chunks")
+
+    def to_json(self) -> dict[str, Any]:
+        chunks = [
+            {
+                "start": str(chunk.start),
+                "stop": chunk.stop and str(chunk.stop),
+                "seek": chunk.seek and chunk.seek._asdict(),
+            }
+            for chunk in self.chunks
+        ]
+        return {
+            "version": VERSION,
+            "source": str(self.source),
+            "size": self.size,
+            "modified": self.modified,
+            "target": str(self.target),
+            "options": self.options.to_json(),
+            "chunks": chunks,
+        }
+
+    def write(self) -> None:
+        """Creates the work folder and its manifest."""
+        self.folder.mkdir(exist_ok=True)
+        try:
+            save(self.folder / MANIFEST, self.to_json())
+        except BaseException:
+            with suppress(OSError):
+                self.folder.rmdir()
+            raise
+
+    def clear_unfinished(self) -> None:
+        """Deletes what a killed run was writing."""
+        clear(self.folder, UNFINISHED)
+
+    def check_free(self, needed: int) -> None:
+        """
+        Raises:
+            VideoError: the disk has not `needed` bytes left.
+        """
+        free = self.free
+        if free < needed:
+            raise VideoError(
+                f"{self.target.parent}: disk full, {in_words(needed)} needed, {in_words(free)} free"
+            )
+
+    @property
+    def free(self) -> int:
+        """Bytes left on the disk."""
+        return shutil.disk_usage(self.target.parent).free
+
+    def discard(self) -> None:
+        """Deletes the work folder: what is ours in it, and itself if that was all."""
+        clear(self.folder, OURS)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def folder_of(target: Path) -> Path:
+    return target.with_name(target.name + ".vfi")
+
+
+def in_words(count: int) -> str:
+    """A number of bytes."""
+    return f"{count / 1e9:.2f} GB"
+
+
+def clear(folder: Path, pattern: re.Pattern[str]) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    with complete_or_absent(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read(path: Path) -> Plan:
+    """The plan in a work folder, or in its manifest.
+
+    Raises:
+        VideoError: there is none.
+    """
+    path = path / MANIFEST if path.is_dir() else path
+    try:
+        values = json.loads(path.read_text())
+        if values["version"] != VERSION:
+            raise VideoError(f"{path}: expected version {VERSION}; got {values['version']}")
+        chunks = tuple(
+            Chunk(
+                Fraction(chunk["start"]),
+                chunk["stop"] and Fraction(chunk["stop"]),
+                chunk["seek"] and Seek(**chunk["seek"]),
+            )
+            for chunk in values["chunks"]
+        )
+        return Plan(
+            Path(values["source"]),
+            values["size"],
+            values["modified"],
+            Path(values["target"]),
+            Options.from_json(values["options"]),
+            chunks,
+        )
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise VideoError(f"{path}: is not a plan ({error!r})") from error
+
+
+def make(source: Path, target: Path, reader: Source, options: Options) -> Plan:
+    """Cut the source into chunks of about `options.chunk_seconds`. Reads all of it without decoding.
+
+    Raises:
+        VideoError: it is damaged or cut short.
+    """
+    size, modified = identity(source)
+    chunks = _chunks(reader, options)
+    return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
+
+
+def _chunks(reader: Source, options: Options) -> tuple[Chunk, ...]:
+    """Where possible a chunk starts WARM frames after a key frame, so that little is decoded for nothing."""
+    marks, seconds = reader.marks(), options.chunk_seconds
+    frames = schedule_for(reader, options).count(marks[-1][0]) if marks else 0
+    if frames and not options.force:
+        limits.check_frames(reader.path, frames, marks[-1][0])
+    keys = [number for number, (_, _, key) in enumerate(marks) if key] if reader.seekable else []
+    starts: list[tuple[Fraction, Seek | None]] = [(Fraction(0), None)]
+    passed = 0  # the keys that lie early enough
+    for number, (time, _, _) in enumerate(marks):
+        fresh = passed < len(keys) and keys[passed] <= number - WARM
+        passed += fresh
+        length = time - starts[-1][0]
+        if length < seconds or not (fresh or length >= 2 * seconds or not keys):
+            continue
+        key = keys[passed - 1] if passed else 0
+        starts.append((time, Seek(marks[key][1], number - key) if key else None))
+    stops = [start for start, _ in starts[1:]]
+    return tuple(Chunk(start, stop, seek) for (start, seek), stop in zip(starts, [*stops, None], strict=True))
+
+
+def schedule_for(reader: Source, options: Options) -> schedules.ConstantRate | schedules.OwnTimes:
+    """
+    Raises:
+        ValueError: options that contradict each other.
+        VideoError: they need the source's rate, and it has none.
+    """
+    try:
+        return schedules.schedule_for(
+            reader.rate,
+            reader.tick,
+            factor=options.factor,
+            fps=options.fps,
+            stretch=options.slow_motion,
+            vfr=options.vfr,
+        )
+    except schedules.NoRateError as error:
+        raise VideoError(f"{reader.path}: states no frame rate; give the output's with --fps") from error
+
+
+def encoding_for(
+    reader: Source, target: Path, options: Options, warn: Callable[[str], None] = lambda message: None
+) -> Encoding:
+    """
+    Raises:
+        ValueError, VideoError: as of `schedule_for` and `Encoding`.
+    """
+    schedule = schedule_for(reader, options)
+    return Encoding(
+        target,
+        reader.first,
+        fps=schedule.fps,
+        step=schedule.step,
+        start=reader.start,
+        codec=sequences.codec_of(target) or options.codec,
+        crf=options.crf,
+        aspect=reader.aspect,
+        siting=reader.siting,
+        warn=warn,
+    )

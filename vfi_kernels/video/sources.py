@@ -1,0 +1,39 @@
+"""Opening what is to be interpolated: a video, or images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import images
+from ._av import VideoError
+from .images import Images
+from .options import Options
+from .reading import Reader
+
+__all__ = ["Source", "identity", "open_source"]
+
+Source = Reader | Images
+
+
+def open_source(path: Path, options: Options) -> Source:
+    """
+    Raises:
+        VideoError: as `Reader` and `Images`.
+    """
+    if images.is_images(path):
+        return Images(path, rate=options.source_fps, force=options.force)
+    return Reader(path, as_stamped=options.vfr, keep_going=options.keep_going, force=options.force)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Bytes, and when it was last written in nanoseconds; of images their sum and the latest.
+
+    Raises:
+        VideoError: there is no such file.
+    """
+    files = images.files_of(path) if images.is_images(path) else [path]
+    try:
+        states = [file.stat() for file in files]
+    except OSError as error:
+        raise VideoError(f"{path}: no such file") from error
+    return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
