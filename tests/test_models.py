@@ -85,8 +85,10 @@ def test_errors() -> None:
     for t in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"timesteps must lie in \[0, 1\]"):
             model(frame, frame, t)
-    with pytest.raises(ValueError, match=r"timesteps must be \[T\] or \[1, T\]"):
+    with pytest.raises(ValueError, match=r"timestep must be a number or \[1\]; got \[2\]"):
         model(frame, frame, torch.tensor([0.1, 0.2]))
+    with pytest.raises(ValueError, match=r"timesteps must be \[T\] or \[1, T\]; got \[2, 1\]"):
+        model.interpolate(frame, frame, [[0.1], [0.2]])
     with pytest.raises(ValueError, match="unknown model 'flwo'; did you mean 'flow'"):
         models.create("flwo")
     with pytest.raises(ValueError, match="there are dvf, sepconv, "):

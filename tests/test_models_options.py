@@ -16,7 +16,7 @@ from vfi_kernels import models, ops
 from vfi_kernels.models import TimestepError
 from vfi_kernels.models.resize import lanczos
 from vfi_kernels.models.rife import distillation
-from vfi_kernels.models.rife_parts import blend
+from vfi_kernels.models.rife_parts import blend, plane
 
 
 def like(name: str, **options: object) -> models.Interpolator:
@@ -105,6 +105,12 @@ def test_align_corners_of_superslomo() -> None:
         centred = still - net.mean
         sampled = F.grid_sample(centred, grid, align_corners=align_corners) + net.mean
         torch.testing.assert_close(net(still, still, 0.25), sampled, atol=1e-5, rtol=0)
+
+
+def test_timesteps_of_rife_stay_float32() -> None:
+    """0.3 in bfloat16 is 0.3008: between frames in half precision as well, the network sees 0.3."""
+    seen = plane(torch.tensor([0.3]), torch.zeros(1, 3, 2, 4, dtype=torch.bfloat16))
+    torch.testing.assert_close(seen, torch.full((1, 1, 2, 4), 0.3), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["rife_m", "rife_v4.6"])
