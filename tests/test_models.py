@@ -38,6 +38,14 @@ def test_flow_convention() -> None:
     assert forward[:, 1][inner].median() == pytest.approx(0, abs=0.2)
 
 
+def test_flow_is_searched_in_full_precision() -> None:
+    a, b = pair()
+    model = models.create("flow")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.flows(a, b)
+    torch.testing.assert_close(found, model.flows(a, b), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
 def test_flow_finds_the_frame_in_between(t: float) -> None:
     a, b = pair()

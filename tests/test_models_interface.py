@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
@@ -262,6 +263,20 @@ def test_forms_of_timesteps(name: str) -> None:
     expected = torch.stack([many[0, :2], many[1, 1:]])
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(net(*pair, torch.tensor(0.5)), net(*pair), atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_many_timesteps_compile_without_graph_breaks() -> None:
+    """Once for numbers that change, and once for a tensor of them."""
+    torch._dynamo.reset()
+    net, pair = model("rife_v4.6"), frames(40, 72)
+    counter = CompileCounter()
+    compiled = torch.compile(net.interpolate, fullgraph=True, backend=counter)
+    for make in (list, torch.tensor):
+        for times in ([0.25, 0.5], [0.3, 0.9], [0.1, 0.2], [0.7, 0.8]):
+            expected = net.interpolate(*pair, times)
+            torch.testing.assert_close(compiled(*pair, make(times)), expected, atol=1e-5, rtol=1e-4)
+    assert counter.frame_count <= 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

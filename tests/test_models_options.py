@@ -77,6 +77,8 @@ def test_lanczos() -> None:
     torch.testing.assert_close(lanczos(torch.ones(1, 1, 9, 9), 4, 17), torch.ones(1, 1, 4, 17))
     smaller = lanczos(image, 32, 64)
     assert smaller.shape == (2, 3, 32, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lanczos(image, 32, 64), smaller)
     image_module = pytest.importorskip("PIL.Image", reason="the rest compares with Pillow")
     theirs = image_module.fromarray(image[0, 0].numpy()).resize((64, 32), image_module.Resampling.LANCZOS)
     torch.testing.assert_close(smaller[0, 0], torch.from_numpy(np.array(theirs)))

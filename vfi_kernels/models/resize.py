@@ -12,7 +12,9 @@ LOBES = 3
 
 def lanczos(image: Tensor, height: int, width: int) -> Tensor:
     """[N, C, H, W] in another size by Pillow's LANCZOS (once ANTIALIAS), without its rounding to 8 bits."""
-    return _weights(image, height, image.shape[-2]) @ image @ _weights(image, width, image.shape[-1]).mT
+    down, across = _weights(image, height, image.shape[-2]), _weights(image, width, image.shape[-1])
+    with torch.autocast(image.device.type, enabled=False):  # it would take products of matrices for layers
+        return down @ image @ across.mT
 
 
 def _weights(image: Tensor, outputs: int, inputs: int) -> Tensor:
