@@ -5,6 +5,7 @@
 
 Both are one model object: for "eager" its warps, blends and kernels are replaced by the chains of `chains.py`
 and grid_sample. Weights are random, which changes no shape and little of the time. In turn, as `run.py` does.
+Where a rival runs out of memory the others are measured without it.
 """
 
 from __future__ import annotations
@@ -133,38 +134,47 @@ def peak_bytes(call: Callable[[], Any]) -> int:
 def measure(
     name: str, count: int, size: tuple[int, int], dtype: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """One record; milliseconds of all `count` frames, null with a note where memory does not suffice."""
+    """One record; milliseconds of all `count` frames, and notes on rivals that ran out of memory."""
     device = options.device
     model = models.create(name).to(device, memory_format=torch.channels_last)
     pair = frames(size, device)
     times = [(i + 1) / (count + 1) for i in range(count)]
     half = torch.float16 if device == "cuda" else torch.bfloat16
 
-    def ours(run: Callable = model) -> Tensor:
+    def made(frame0: Tensor, frame1: Tensor) -> Tensor:
+        return model(frame0, frame1) if count == 1 else model.interpolate(frame0, frame1, times)
+
+    def ours(run: Callable = made) -> Tensor:
         with torch.autocast(device, half, enabled=dtype == "autocast"):
-            return run(*pair) if count == 1 else run.interpolate(*pair, times)
+            return run(*pair)
 
     def theirs() -> Tensor:
         with eager():
             return ours()
 
     calls = {"ours": ours, "eager": theirs}
-    if options.compile and count == 1:
-        compiled = torch.compile(model, fullgraph=True)
+    if options.compile:
+        compiled = torch.compile(made, fullgraph=True)
         calls["compiled"] = lambda: ours(compiled)
-    record = {"model": name, "frames": count, "size": list(size), "dtype": dtype, "ms": {}, "peak_bytes": {}}
-    try:
-        error = (ours().float() - theirs().float()).abs().max().item()
-        found, record["rounds"], record["others_share"] = timing.in_turn(
-            {rival: lambda _, call=call: call() for rival, call in calls.items()},
-            1,
-            device,
-            options.budget,
-            timing.Patience(0),
-        )
-    except torch.OutOfMemoryError as failure:
-        return record | {"note": str(failure).partition(".")[0]}
-    record["max_abs_difference"] = error
+    record = {"model": name, "frames": count, "size": list(size), "dtype": dtype}
+    record |= {"ms": {}, "peak_bytes": {}, "max_abs_difference": None, "notes": {}}
+    results = {}
+    for rival, call in calls.items():
+        try:
+            results[rival] = call().float()
+        except torch.OutOfMemoryError as failure:
+            record["notes"][rival] = str(failure).partition(".")[0]
+    if not results:
+        return record
+    if results.keys() >= {"ours", "eager"}:
+        record["max_abs_difference"] = (results["ours"] - results["eager"]).abs().max().item()
+    found, record["rounds"], record["others_share"] = timing.in_turn(
+        {rival: lambda _, call=calls[rival]: call() for rival in results},
+        1,
+        device,
+        options.budget,
+        timing.Patience(0),
+    )
     for rival, spent in found.items():
         record["ms"][rival] = {"median": spent.median, "p10": spent.p10, "p90": spent.p90}
         record["peak_bytes"][rival] = peak_bytes(calls[rival]) if device == "cuda" else None
@@ -174,13 +184,13 @@ def measure(
 def line(record: dict[str, Any]) -> str:
     height, width = record["size"]
     head = f"{record['model']:12} x{record['frames']} {width}x{height} {record['dtype']:9}"
-    if "note" in record:
-        return f"{head} {record['note']}"
-    cells = []
+    cells = [f"{rival}: {note}" for rival, note in record["notes"].items()]
     for rival, spent in record["ms"].items():
         memory = record["peak_bytes"][rival]
         cells.append(f"{rival} {spent['median']:9.1f} ms" + (f" {memory / 2**30:6.2f} GiB" if memory else ""))
-    return f"{head} {'   '.join(cells)}   difference {record['max_abs_difference']:.1e}"
+    if (difference := record["max_abs_difference"]) is not None:
+        cells.append(f"difference {difference:.1e}")
+    return f"{head} {'   '.join(cells)}"
 
 
 def size(text: str) -> tuple[int, int]:

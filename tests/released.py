@@ -29,6 +29,9 @@ def golden(case: str) -> tuple[dict, dict[str, Tensor]]:
 
 
 def shapes(system: str) -> dict[str, list[int]]:
+    if system.startswith("rife_v"):
+        version = system.removeprefix("rife_v")
+        return next(group["shapes"] for group in shapes_4x() if version in group["versions"])
     return json.loads(_path(f"shapes_{system}.json").read_text())
 
 

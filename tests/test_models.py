@@ -38,6 +38,14 @@ def test_flow_convention() -> None:
     assert forward[:, 1][inner].median() == pytest.approx(0, abs=0.2)
 
 
+def test_flow_is_searched_in_full_precision() -> None:
+    a, b = pair()
+    model = models.create("flow")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.flows(a, b)
+    torch.testing.assert_close(found, model.flows(a, b), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
 def test_flow_finds_the_frame_in_between(t: float) -> None:
     a, b = pair()
@@ -85,8 +93,10 @@ def test_errors() -> None:
     for t in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"timesteps must lie in \[0, 1\]"):
             model(frame, frame, t)
-    with pytest.raises(ValueError, match=r"timesteps must be \[T\] or \[1, T\]"):
+    with pytest.raises(ValueError, match=r"timestep must be a number or \[1\]; got \[2\]"):
         model(frame, frame, torch.tensor([0.1, 0.2]))
+    with pytest.raises(ValueError, match=r"timesteps must be \[T\] or \[1, T\]; got \[2, 1\]"):
+        model.interpolate(frame, frame, [[0.1], [0.2]])
     with pytest.raises(ValueError, match="unknown model 'flwo'; did you mean 'flow'"):
         models.create("flwo")
     with pytest.raises(ValueError, match="there are dvf, sepconv, "):

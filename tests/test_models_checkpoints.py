@@ -86,6 +86,22 @@ def test_documented_extras_are_left_out(tmp_path: Path) -> None:
         )
 
 
+def test_a_converted_file_says_which_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shapes cannot: those of rife and rife_2r are the same, those of versions of one network as well."""
+    for name in ("rife_2r", "rife_v4.26"):
+        path, target = file_for(tmp_path, name), tmp_path / f"{name}.safetensors"
+        assert cli.main(["convert", str(path), str(target), "--model", name]) == 0
+        assert checkpoints.intended(path) is None
+        assert cli.main(["convert", str(target), str(tmp_path / "again.safetensors"), "--overwrite"]) == 0
+        out, err = capsys.readouterr()
+        assert f"again.safetensors: {name}, " in out
+        assert err == ""
+    # A note that cannot be true does not count.
+    checkpoints.write(target, random_weights("rife_v4.6"), "dvf")
+    assert cli.main(["convert", str(target), str(tmp_path / "again.safetensors"), "--overwrite"]) == 0
+    assert "again.safetensors: rife_v4.6, " in capsys.readouterr().out
+
+
 def test_counters_of_old_files(tmp_path: Path) -> None:
     state = {n: t for n, t in random_weights("dvf").items() if "num_batches" not in n}
     models.create("dvf", checkpoint=released.save(tmp_path / "dvf.pth", "dvf", state))
@@ -132,7 +148,9 @@ def test_damaged_file(zipped: bool, tmp_path: Path) -> None:
     assert "damaged or cut short" in refusal("rife_v4.6", path)
     path.write_text("<html>404</html>")
     assert "is no checkpoint" in refusal("rife_v4.6", path)
-    for content in ([1, 2], {"a": 1}, {}, torch.rand(3)):
+    tensor = torch.rand(3)
+    parts = ({"state_dictFC": 1, "state_dictAT": 2}, {"state_dictFC": {1: tensor}, "state_dictAT": tensor})
+    for content in ([1, 2], {"a": 1}, {}, tensor, {1: tensor}, {"state_dict": {1: tensor}}, *parts):
         torch.save(content, path)
         assert "holds no weights" in refusal("rife_v4.6", path)
     with pytest.raises(FileNotFoundError):

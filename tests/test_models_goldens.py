@@ -17,6 +17,7 @@ import released
 
 from vfi_kernels import cli, models, video
 from vfi_kernels.models import losses, registry
+from vfi_kernels.models.rife_table import VERSIONS
 
 NAMES = {"resepconv": "sepconv++"}
 BGR = ("dvf", "sepconv", "resepconv")  # the goldens' frames are in the network's order
@@ -26,7 +27,9 @@ CASES = (
 )
 
 
-ON_A_CLIP = ("dvf", "sepconv", "resepconv", "superslomo", "rife", "rife_m", "rife_v4.25")
+ON_A_CLIP = ("dvf", "sepconv", "resepconv", "superslomo", "rife", "rife_m", "rife_2r", "rife_v4.25")
+# One version of each network of the 4.x line: the first.
+FIRSTS = tuple({design: version for version, design in reversed(VERSIONS.items())}.values())
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -89,34 +92,46 @@ def test_golden(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", [f"{system}.a" for system in ON_A_CLIP])
 def test_a_real_clip(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the command line, with the goldens' weights: four frames for each of the first two of a clip."""
+    about, _ = released.golden(case)
+    system = case.rpartition(".")[0]
+    on_a_clip(system, released.weights(system, about["seed"], about["gains"]), 4, tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not CASES, reason="the goldens are not part of the project")
+@pytest.mark.parametrize("version", FIRSTS)
+def test_a_real_clip_by_every_network_of_4x(version: str, tmp_path: Path) -> None:
+    system = f"rife_v{version}"
+    last = [name for name in released.shapes(system) if "lastconv" in name]
+    gains = {name: 0.02 if name.endswith("weight") else 4.0 for name in last}  # as the goldens of 4.0 and 4.6
+    on_a_clip(system, released.weights(system, 0, gains), 2, tmp_path)
+
+
+def on_a_clip(system: str, state: dict[str, Tensor], factor: int, folder: Path) -> None:
+    """`vfi interpolate` makes of the first two frames of a clip what the model makes of them."""
     source = released.SHARED / "clips" / "carphone.mp4"
     if not source.is_file():
         pytest.skip(f"{source} is absent: the clips are not part of the project")
-    about, _ = released.golden(case)
-    system = case.rpartition(".")[0]
-    weights = released.save(
-        tmp_path / "weights", system, released.weights(system, about["seed"], about["gains"])
-    )
-    clip, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    weights = released.save(folder / "weights", system, state)
+    clip, target = folder / "in.mkv", folder / "out.mkv"
     with (
         video.Reader(source) as reader,
         video.Writer(clip, reader.first, fps=reader.rate, codec="ffv1") as writer,
     ):
         for number, (frame, _) in zip(range(2), reader.frames(), strict=False):
             writer.write(frame, number)
-    arguments = ["--factor", "4", "--codec", "ffv1", "--checkpoint", str(weights)]
+    arguments = ["--factor", str(factor), "--codec", "ffv1", "--checkpoint", str(weights)]
     name = NAMES.get(system, system)
     assert cli.main(["interpolate", str(clip), str(target), "--model", name, *arguments]) == 0
-    assert capsys.readouterr().err == ""
     made = [video.to_tensor(frame) for frame in video.rgb_frames(target)]
-    assert len(made) == 8
-    assert torch.equal(made[4], made[7])  # nothing follows the last frame of the clip
+    assert len(made) == 2 * factor
+    assert torch.equal(made[factor], made[-1])  # nothing follows the last frame of the clip
     model = models.create(name, checkpoint=weights)
     with torch.inference_mode():
-        expected = model.interpolate(made[0], made[4], [0.25, 0.5, 0.75])[0]
+        expected = model.interpolate(made[0], made[factor], [i / factor for i in range(1, factor)])[0]
     # In luma, since the clip has colour at half the size and random weights make much of it.
     luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    assert ((torch.cat(made[1:4]) - expected) * luma).sum(1).abs().mean() < 0.02
+    assert ((torch.cat(made[1:factor]) - expected) * luma).sum(1).abs().mean() < 0.02
 
 
 @pytest.mark.parametrize("case", ["rife.a", "rife_m.a"])

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 
@@ -220,6 +222,63 @@ def test_compiles_without_graph_breaks(name: str) -> None:
         torch.testing.assert_close(compiled(*pair, timestep), net(*pair, timestep), atol=1e-5, rtol=1e-4)
 
 
+class Apart(TorchDispatchMode):
+    """Refuses what carries numbers from one device to another. (A tensor without numbers, on "meta", refuses
+    to tell them.)"""
+
+    def __torch_dispatch__(self, operator, types, inputs=(), options=None):
+        made = operator(*inputs, **(options or {}))
+        devices = {leaf.device for leaf in (*inputs, made) if isinstance(leaf, Tensor) and leaf.dim()}
+        assert len(devices) <= 1, f"{operator}: {devices}"
+        return made
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, {}) for name in MIDDLE + ANY_TIME]
+    + [("superslomo", {"size": "resize"}), ("rife_v4.6", {"tta": True, "ensemble": True, "scale": 0.5})],
+)
+def test_nothing_waits_for_the_device(name: str, options: dict) -> None:
+    """Nor depends on values: a CUDA graph holds all of it."""
+    with torch.device("meta"):
+        net = models.create(name, **options)
+        pair = torch.empty(2, 2, 3, 70, 100).unbind()
+        one, several = torch.empty(2), torch.empty(2, 3)
+    with torch.inference_mode(), Apart():
+        assert net(*pair, 0.5).shape == net(*pair, one).shape == pair[0].shape
+        assert net.interpolate(*pair, [0.25, 0.5, 0.75]).shape == (2, 3, 3, 70, 100)
+        if name in ANY_TIME:
+            assert net.interpolate(*pair, several).shape == (2, 3, 3, 70, 100)
+
+
+@pytest.mark.parametrize("name", ["dvf", "rife_v4.6"])
+@torch.inference_mode()
+def test_forms_of_timesteps(name: str) -> None:
+    net, pair = model(name), frames(32, 32, 2)
+    assert net.interpolate(*pair, []).shape == (2, 0, 3, 32, 32)
+    by_pair = [[0.25, 0.5], [0.5, 0.75]]
+    made = net.interpolate(*pair, by_pair)
+    torch.testing.assert_close(made, net.interpolate(*pair, torch.tensor(by_pair)), atol=0, rtol=0)
+    many = net.interpolate(*pair, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    expected = torch.stack([many[0, :2], many[1, 1:]])
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(net(*pair, torch.tensor(0.5)), net(*pair), atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_many_timesteps_compile_without_graph_breaks() -> None:
+    """Once for numbers that change, and once for a tensor of them."""
+    torch._dynamo.reset()
+    net, pair = model("rife_v4.6"), frames(40, 72)
+    counter = CompileCounter()
+    compiled = torch.compile(net.interpolate, fullgraph=True, backend=counter)
+    for make in (list, torch.tensor):
+        for times in ([0.25, 0.5], [0.3, 0.9], [0.1, 0.2], [0.7, 0.8]):
+            expected = net.interpolate(*pair, times)
+            torch.testing.assert_close(compiled(*pair, make(times)), expected, atol=1e-5, rtol=1e-4)
+    assert counter.frame_count <= 4
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(
     "name", ["dvf", "sepconv", "sepconv++", "superslomo", "rife", "rife_v4.0", "rife_v4.26"]
@@ -229,13 +288,17 @@ def test_cuda_graph(name: str) -> None:
     net = models.create(name).cuda().to(memory_format=torch.channels_last)
     pair = [frame.cuda() for frame in frames(70, 100)]
     stream = torch.cuda.Stream()
+    time = torch.full((1,), 0.5, device="cuda")
     with torch.cuda.stream(stream), torch.autocast("cuda", torch.float16):
         for _ in range(3):
-            expected = net(*pair)
+            net(*pair, time)
+        later = 0.5 if net.middle_only else 0.3
+        expected = net(*pair, later), net.interpolate(*pair, [0.25, 0.5])
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph), torch.autocast("cuda", torch.float16, cache_enabled=False):
-        made = net(*pair)
+        made = net(*pair, time), net.interpolate(*pair, [0.25, 0.5])
+    time.fill_(later)
     graph.replay()
     torch.testing.assert_close(made, expected, atol=1e-2, rtol=1e-2)
 

@@ -16,7 +16,7 @@ from vfi_kernels import models, ops
 from vfi_kernels.models import TimestepError
 from vfi_kernels.models.resize import lanczos
 from vfi_kernels.models.rife import distillation
-from vfi_kernels.models.rife_parts import blend
+from vfi_kernels.models.rife_parts import blend, plane
 
 
 def like(name: str, **options: object) -> models.Interpolator:
@@ -77,6 +77,8 @@ def test_lanczos() -> None:
     torch.testing.assert_close(lanczos(torch.ones(1, 1, 9, 9), 4, 17), torch.ones(1, 1, 4, 17))
     smaller = lanczos(image, 32, 64)
     assert smaller.shape == (2, 3, 32, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lanczos(image, 32, 64), smaller)
     image_module = pytest.importorskip("PIL.Image", reason="the rest compares with Pillow")
     theirs = image_module.fromarray(image[0, 0].numpy()).resize((64, 32), image_module.Resampling.LANCZOS)
     torch.testing.assert_close(smaller[0, 0], torch.from_numpy(np.array(theirs)))
@@ -105,6 +107,12 @@ def test_align_corners_of_superslomo() -> None:
         centred = still - net.mean
         sampled = F.grid_sample(centred, grid, align_corners=align_corners) + net.mean
         torch.testing.assert_close(net(still, still, 0.25), sampled, atol=1e-5, rtol=0)
+
+
+def test_timesteps_of_rife_stay_float32() -> None:
+    """0.3 in bfloat16 is 0.3008: between frames in half precision as well, the network sees 0.3."""
+    seen = plane(torch.tensor([0.3]), torch.zeros(1, 3, 2, 4, dtype=torch.bfloat16))
+    torch.testing.assert_close(seen, torch.full((1, 1, 2, 4), 0.3), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["rife_m", "rife_v4.6"])

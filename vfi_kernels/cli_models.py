@@ -51,11 +51,14 @@ def model_for(parser: argparse.ArgumentParser, name: str | None, checkpoint: Pat
 
 
 def _detected(path: Path, state: dict) -> str:
-    from .models import CheckpointError, registry
+    from .models import CheckpointError, checkpoints, registry
 
     fitting = registry.detect(state)
     if not fitting:
         raise CheckpointError(f"{path} {registry.advice(state)}")
+    noted = checkpoints.intended(path)
+    if noted in fitting:
+        return noted
     if "rife_2r" in fitting:
         print(f"vfi: warning: {path} fits rife and rife_2r; --model rife is taken", file=sys.stderr)
     return fitting[0]

@@ -75,9 +75,15 @@ class Interpolator(nn.Module):
             TimestepError: a timestep that halving does not reach, where the model knows the middle only.
         """
         self._check_frames(frame0, frame1)
+        if not isinstance(timesteps, Tensor) and any(isinstance(row, Sequence) for row in timesteps):
+            timesteps = torch.tensor(timesteps)
         times = self._times(timesteps, frame0)
-        made = self._halve(frame0, frame1, times) if self.middle_only else self._run(frame0, frame1, times)
-        return made.clamp(0, 1)
+        if times.shape[1] == 0:
+            return frame0.new_empty(times.shape + frame0.shape[1:])
+        if not self.middle_only:
+            return self._run(frame0, frame1, times).clamp(0, 1)
+        rows = times.tolist() if isinstance(timesteps, Tensor) else [timesteps] * frame0.shape[0]
+        return self._halve(frame0, frame1, rows).clamp(0, 1)
 
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         """The network, everything checked: frames as `fit` returns them, times [N, T] -> [N*T, 3, H, W].
@@ -100,16 +106,18 @@ class Interpolator(nn.Module):
         made = self.synthesize(self.fit(frame0), self.fit(frame1), times)
         return self.restore(made, *frame0.shape[-2:]).to(frame0.dtype).unflatten(0, times.shape)
 
-    def _halve(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
-        """`interpolate` by the middle of the middle; each halving is one call for all intervals it splits."""
+    def _halve(self, frame0: Tensor, frame1: Tensor, times: Sequence[Sequence[float]]) -> Tensor:
+        """`interpolate` by the middle of the middle, at the times of each pair; each halving is one call for
+        all intervals that it splits.
+        """
         whole = 1 << HALVINGS
-        steps = times.cpu().double() * whole
-        if not (steps == steps.round()).all():
-            raise TimestepError(
-                f"{type(self).__name__}: knows the middle only and reaches timesteps k/{whole} by halving; "
-                f"got {times[0].tolist()}"
-            )
-        rows = steps.long().tolist()
+        rows = [[int(t * whole) for t in row] for row in times]
+        for found, row in zip(rows, times, strict=True):
+            if any(step != t * whole for step, t in zip(found, row, strict=True)):
+                raise TimestepError(
+                    f"{type(self).__name__}: knows the middle only and reaches timesteps k/{whole} by "
+                    f"halving; got {list(row)}"
+                )
         frames = {0: frame0, whole: frame1}
         length = whole
         while missing := {step for row in rows for step in row} - frames.keys():
@@ -135,32 +143,53 @@ class Interpolator(nn.Module):
 
     def _time(self, timestep: float | Tensor, frame: Tensor) -> Tensor:
         """[N, 1] float32 of one timestep for all pairs or a tensor [N]."""
-        return self._times(timestep.reshape(-1, 1) if isinstance(timestep, Tensor) else [timestep], frame)
+        if not isinstance(timestep, Tensor):
+            return self._times([timestep], frame)
+        if timestep.numel() not in (1, frame.shape[0]):
+            raise ValueError(
+                f"{type(self).__name__}: timestep must be a number or [{frame.shape[0]}]; "
+                f"got {list(timestep.shape)}"
+            )
+        return self._times(timestep.reshape(-1, 1), frame)
 
     def _times(self, timesteps: Sequence[float] | Tensor, frame: Tensor) -> Tensor:
-        """[N, T] float32 on the frames' device. Under torch.compile the values of a tensor go unseen."""
+        """[N, T] float32 on the frames' device.
+
+        Numbers are filled in there: a copy from the host would wait for the device, and no CUDA graph holds
+        one.
+        """
         name, batch = type(self).__name__, frame.shape[0]
-        if not isinstance(timesteps, Tensor) and len(timesteps) == 1:
-            inside = 0 <= timesteps[0] <= 1  # NaN is not
-            # A product: torch.compile keeps a float as a variable only where arithmetic takes it, and nothing
-            # is copied from the host, which a CUDA graph could not hold.
-            times = torch.ones((batch, 1), dtype=torch.float32, device=frame.device) * timesteps[0]
+        if isinstance(timesteps, Tensor):
+            if timesteps.dim() not in (1, 2) or (
+                timesteps.dim() == 2 and timesteps.shape[0] not in (1, batch)
+            ):
+                raise ValueError(
+                    f"{name}: timesteps must be [T] or [{batch}, T]; got {list(timesteps.shape)}"
+                )
+            inside = not _checkable(timesteps) or bool(((timesteps >= 0) & (timesteps <= 1)).all())
+            times = timesteps.to(frame.device, torch.float32).expand(batch, -1).contiguous()
         else:
-            times = torch.as_tensor(timesteps, dtype=torch.float32)
-            inside = torch.compiler.is_compiling() or bool(((times >= 0) & (times <= 1)).all())
-            if times.dim() not in (1, 2) or (times.dim() == 2 and times.shape[0] not in (1, batch)):
-                raise ValueError(f"{name}: timesteps must be [T] or [{batch}, T]; got {list(times.shape)}")
-            times = times.to(frame.device).expand(batch, -1).contiguous()
+            inside = all(0 <= t <= 1 for t in timesteps)  # NaN is not
+            times = torch.ones((batch, len(timesteps)), dtype=torch.float32, device=frame.device)
+            for column, t in zip(times.unbind(1), timesteps, strict=True):
+                # A product: torch.compile keeps a float as a variable only where arithmetic takes it.
+                column.mul_(t)
         if not inside:
             raise ValueError(f"{name}: timesteps must lie in [0, 1]; got {timesteps}")
         return times
 
 
 def _is_middle(timestep: float | Tensor) -> bool:
-    """A number costs no question to the device, which a CUDA graph could not hold."""
     if not isinstance(timestep, Tensor):
         return timestep == 0.5
-    return torch.compiler.is_compiling() or bool((timestep == 0.5).all())
+    return not _checkable(timestep) or bool((timestep == 0.5).all())
+
+
+def _checkable(values: Tensor) -> bool:
+    """Not while a graph is made, by torch.compile or of a stream: it has to serve other values too."""
+    if torch.compiler.is_compiling() or values.is_meta:
+        return False
+    return not (values.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def per_entry(shared: Tensor, entries: int) -> Tensor:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-__all__ = ["CheckpointError", "Misfit", "compare", "load", "read", "write"]
+__all__ = ["CheckpointError", "Misfit", "compare", "intended", "load", "read", "write"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,13 +64,27 @@ def read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         CheckpointError: it holds no weights, is damaged, or wants to run code.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        start = file.read(9)
-    content = _read_safetensors(path) if start[8:] == b"{" else _read_pickle(path)
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     state = _unwrap(content)
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not state or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise CheckpointError(f"{path}: holds no weights; expected tensors by name")
     return {_rename(name): tensor for name, tensor in state.items()}
+
+
+def intended(path: str | os.PathLike[str]) -> str | None:
+    """The model that `write` noted in a file; None for any other file."""
+    path = Path(path)
+    if not _is_safetensors(path):
+        return None
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("model")
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -99,9 +113,9 @@ def _read_pickle(path: Path) -> Any:
 def _unwrap(content: Any) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         return {}
-    if PARTS.keys() <= content.keys():
+    if all(isinstance(content.get(part), Mapping) for part in PARTS):
         parts = ((prefix, content[part]) for part, prefix in PARTS.items())
-        return {prefix + name: tensor for prefix, part in parts for name, tensor in part.items()}
+        return {f"{prefix}{name}": tensor for prefix, part in parts for name, tensor in part.items()}
     inner = content.get("state_dict")
     return dict(inner if isinstance(inner, Mapping) else content)
 

@@ -71,7 +71,7 @@ class Flow(Interpolator):
 
 def _grey(frames: Tensor) -> np.ndarray:
     """[N, 3, H, W] in [0, 1] -> [N, H, W] uint8, tiny ones with their border repeated."""
-    luma = torch.einsum("nchw,c->nhw", frames.float(), frames.new_tensor(LUMA, dtype=torch.float32))
+    luma = sum(weight * channel for weight, channel in zip(LUMA, frames.float().unbind(1), strict=True))
     grey = luma.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
     missing = [(0, max(0, SMALLEST - side)) for side in grey.shape[1:]]
     return np.pad(grey, [(0, 0), *missing], mode="edge")

@@ -12,16 +12,19 @@ LOBES = 3
 
 def lanczos(image: Tensor, height: int, width: int) -> Tensor:
     """[N, C, H, W] in another size by Pillow's LANCZOS (once ANTIALIAS), without its rounding to 8 bits."""
-    return _weights(image, height, image.shape[-2]) @ image @ _weights(image, width, image.shape[-1]).mT
+    down, across = _weights(image, height, image.shape[-2]), _weights(image, width, image.shape[-1])
+    with torch.autocast(image.device.type, enabled=False):  # it would take products of matrices for layers
+        return down @ image @ across.mT
 
 
 def _weights(image: Tensor, outputs: int, inputs: int) -> Tensor:
     """[outputs, inputs]; rows sum to 1. Where there are fewer outputs, the filter is wider by as much.
 
-    In float64, so on the CPU: not every device has that.
+    Made on the image's device, since a copy from the host would wait for it. Float64, which not every device
+    has, is not needed: between centres (j + 1/2) / inputs and (i + 1/2) / outputs integers count exactly.
     """
-    stretch = max(inputs / outputs, 1.0)
-    centres = (torch.arange(outputs, dtype=torch.float64)[:, None] + 0.5) * (inputs / outputs)
-    distance = (torch.arange(inputs, dtype=torch.float64) + 0.5 - centres) / stretch
+    centres = (2 * torch.arange(outputs, device=image.device)[:, None] + 1) * inputs
+    between = (2 * torch.arange(inputs, device=image.device) + 1) * outputs - centres
+    distance = between.float() / (2 * max(inputs, outputs))
     weights = torch.sinc(distance) * torch.sinc(distance / LOBES) * (distance.abs() < LOBES)
-    return (weights / weights.sum(1, keepdim=True)).to(image)
+    return (weights / weights.sum(1, keepdim=True)).to(image.dtype)

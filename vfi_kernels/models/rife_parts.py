@@ -85,5 +85,5 @@ class Rife(Interpolator):
 
 
 def plane(times: Tensor, like: Tensor) -> Tensor:
-    """[N*T] -> [N*T, 1, H, W], without memory of its own."""
-    return times.to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[-2:])
+    """[N*T] -> [N*T, 1, H, W] float32, whatever the frames are, without memory of its own."""
+    return times[:, None, None, None].expand(-1, 1, *like.shape[-2:])
