@@ -138,13 +138,16 @@ def test_killed_and_resumed(tmp_path: Path, how: signal.Signals, capfd: pytest.C
     target.unlink()
     process = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments])
     folder = tmp_path / "out.mp4.vfi"
-    deadline = time.monotonic() + 120
-    while not (folder / "00001.json").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(how)
-    code = process.wait(60)
+    deadline = time.monotonic() + 400  # on a machine that has much else to do
+    try:
+        while not (folder / "00001.json").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(how)
+        code = process.wait(200)
+    finally:
+        process.kill()
     assert code == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
     err = capfd.readouterr().err
     if how != signal.SIGKILL:
