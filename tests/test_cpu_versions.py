@@ -361,27 +361,23 @@ def test_rough_flows_are_taken_in_strips(channels: int, layout: str):
     torch.testing.assert_close(results[0], vfi_kernels.reference.warp_blend(*inputs), atol=5e-4, rtol=0)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("channels", [3, 32])
-def test_threads_change_nothing_beside_special_values(channels: int, layout: torch.memory_format):
-    """Vectors that are computed again overlap others where a row, a span or a strip ends."""
-    torch.manual_seed(3)
-    pair = [torch.rand(1, channels, 140, 250).contiguous(memory_format=layout) for _ in range(2)]
-    for frame in pair:
-        frame[..., 225::10] = INF
-    flow = [20 * torch.rand(1, 2, 140, 250) - 10 for _ in range(2)]
-    mask = torch.rand(1, 1, 140, 250)
-    threads, results = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            blended = torch.ops.vfi_kernels.warp_blend(*pair, *flow, mask, None, False, "border")
-            results.append([blended, *torch.ops.vfi_kernels.backwarp(pair, flow[0], "zeros")])
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a.view(torch.int32), b.view(torch.int32))
+FLUSHED = """
+import torch, vfi_kernels
+if torch.set_flush_denormal(True):
+    bits = torch.arange(1, 1024, dtype=torch.int16).view(1, 1, 33, 31)
+    image = bits.expand(1, 3, 33, 31).contiguous().view(torch.float16)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        result = vfi_kernels.backwarp(image.contiguous(memory_format=layout), torch.zeros(1, 2, 33, 31))
+        assert torch.equal(result.view(torch.int16), image.view(torch.int16)), result
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_subnormal_halves_are_not_flushed(level: str):
+    """torch.set_flush_denormal is about float32, in which they are normal."""
+    child = run(level, code=FLUSHED)
+    if "this processor has no" not in child.stderr:
+        assert child.returncode == 0, child.stderr
 
 
 def test_an_unknown_level_is_an_error(table: Path):

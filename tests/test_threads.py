@@ -66,3 +66,26 @@ def test_small_calls_stay_on_one_thread(call: str):
 
 def test_torchs_number_of_threads_counts():
     assert started("warp_blend", 256, allowed=1) == 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [3, 32])
+def test_threads_change_nothing_beside_special_values(channels: int, layout: torch.memory_format):
+    """Vectors that are computed again overlap others where a row, a span or a strip ends."""
+    torch.manual_seed(3)
+    pair = [torch.rand(1, channels, 140, 250).contiguous(memory_format=layout) for _ in range(2)]
+    for frame in pair:
+        frame[..., 225::10] = float("inf")
+    flow = [20 * torch.rand(1, 2, 140, 250) - 10 for _ in range(2)]
+    mask = torch.rand(1, 1, 140, 250)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            blended = torch.ops.vfi_kernels.warp_blend(*pair, *flow, mask, None, False, "border")
+            results.append([blended, *torch.ops.vfi_kernels.backwarp(pair, flow[0], "zeros")])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a.view(torch.int32), b.view(torch.int32))

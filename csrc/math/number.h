@@ -75,10 +75,11 @@ VFI_FN To same_bits(From from) {
 // (cpu/vector.h).
 template <class V, class U>
 VFI_FN V half_value(U h) {
-  const U magnitude = (h & 0x7fffu) << 13;
-  // 2^112 moves the exponent from float16's bias to float32's; subnormals come out right because the product
-  // is exact.
-  const U finite = same_bits<U>(same_bits<V>(magnitude) * 0x1p112f);
+  const U bits = h & 0x7fffu, magnitude = bits << 13;
+  // The last place of 0.5 is 2^-24, a subnormal's unit: so no float32 here is subnormal, which a processor
+  // may have been told to take for 0.
+  const U subnormal = same_bits<U>(same_bits<V>(bits + 0x3f000000u) - 0.5f);
+  const U finite = magnitude < 0x00800000u ? subnormal : magnitude + 0x38000000u;
   const U special = magnitude | 0x7f800000u;  // Inf and NaN keep their payload
   return same_bits<V>((h & 0x8000u) << 16 | (magnitude >= 0x0f800000u ? special : finite));
 }
