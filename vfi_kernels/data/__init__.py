@@ -1,0 +1,1 @@
+"""Training data: batches are dicts of tensors."""
