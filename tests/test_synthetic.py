@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 
 from vfi_kernels import backwarp
 from vfi_kernels.data.scene import FAR, MOTION, SHAPE, Scenes
-from vfi_kernels.data.synthetic import Range, Synthetic
+from vfi_kernels.data.synthetic import Limits, Synthetic
 
 SIZE = (48, 64)
-LIVELY = Range(layers=5, camera=8, speed=12, turn=15, zoom=0.1, bend=4, blur=0)
+LIVELY = Limits(layers=5, camera=8, speed=12, turn=15, zoom=0.1, bend=4, blur=0)
 PAIRS = {"01": (0, 1), "10": (1, 0), "_t0": ("t", 0), "_t1": ("t", 1)}
 
 
@@ -112,7 +112,7 @@ def test_motion_blur() -> None:
 
 def test_the_way_there_and_back() -> None:
     """The point that a flow leads to has the same layer coordinates; in float64, to rounding."""
-    scenes, _ = Synthetic(SIZE, range=LIVELY).scenes(range(3))
+    scenes, _ = Synthetic(SIZE, limits=LIVELY).scenes(range(3))
     scenes = Scenes(**{k: v.double() if isinstance(v, Tensor) else v for k, v in scenes.__dict__.items()})
     here, there = scenes.view(at(0.3, 3).double()), scenes.view(at(1, 3).double())
     forth, seen = scenes.flow(here, there)
@@ -132,7 +132,7 @@ def test_warping_along_the_flow_gives_the_frame() -> None:
 
     Straight on a ramp, which bilinear interpolation follows, it is a rounding error.
     """
-    scenes, _ = Synthetic(SIZE, seed=1, range=LIVELY).scenes(range(4))
+    scenes, _ = Synthetic(SIZE, seed=1, limits=LIVELY).scenes(range(4))
     side = scenes.textures.shape[-1]
     ramp = torch.linspace(0, 1, side).expand(side, side)
     ramps = torch.stack([ramp, ramp.T, (ramp + ramp.T) / 2]).expand_as(scenes.textures)
@@ -154,7 +154,7 @@ def test_warping_along_the_flow_gives_the_frame() -> None:
 
 
 def test_time_reversal() -> None:
-    scenes, _ = Synthetic(SIZE, range=Range(blur=1)).scenes(range(2))
+    scenes, _ = Synthetic(SIZE, limits=Limits(blur=1)).scenes(range(2))
     back = scenes.reversed()
     for time in (0.0, 0.3, 1.0):
         there, mirrored = scenes.view(at(time, 2)), back.view(at(1 - time, 2))
@@ -168,7 +168,7 @@ def test_time_reversal() -> None:
 
 def test_ends_are_the_frames_themselves() -> None:
     for timestep, same, flow in ((0, "frame0", "_t0"), (1, "frame1", "_t1")):
-        batch = Synthetic(SIZE, timestep=timestep, range=LIVELY).batch(range(2))
+        batch = Synthetic(SIZE, timestep=timestep, limits=LIVELY).batch(range(2))
         assert torch.equal(batch["target"], batch[same])
         assert batch["flow" + flow].abs().max() < 1e-4
         assert (batch["seen" + flow] == 1).all()
@@ -199,7 +199,7 @@ def test_a_batch_is_what_it_says() -> None:
 
 def test_a_scene_is_its_seed_and_number() -> None:
     """Not the batch, the worker, or what was made before."""
-    scenes = Synthetic(SIZE, seed=7, length=6, timestep=None, range=Range(blur=0.5))
+    scenes = Synthetic(SIZE, seed=7, length=6, timestep=None, limits=Limits(blur=0.5))
     together = scenes.batch(range(6))
     whole = [scenes.scenes(range(6)), scenes.scenes([4])]
     (many, time), (one, _) = whole
@@ -237,7 +237,7 @@ def test_photographs(tmp_path: Path) -> None:
     image[..., 2] = 255  # red, in OpenCV's order
     cv2.imwrite(str(tmp_path / "deep" / "large.png"), image)
     cv2.imwrite(str(tmp_path / "small.jpg"), image[:20, :30])
-    scenes, _ = Synthetic(SIZE, photographs=tmp_path, range=Range(layers=3)).scenes(range(8))
+    scenes, _ = Synthetic(SIZE, photographs=tmp_path, limits=Limits(layers=3)).scenes(range(8))
     red = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
     is_red = ((scenes.textures - red).abs() < 0.02).flatten(2).all(-1)
     assert 0 < is_red.sum() < is_red.numel()
@@ -247,4 +247,4 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"timestep must be None or in \[0, 1\]; got 1.5"):
         Synthetic(SIZE, timestep=1.5)
     with pytest.raises(ValueError, match="layers must be 2 or more; got 1"):
-        Synthetic(SIZE, range=Range(layers=1))
+        Synthetic(SIZE, limits=Limits(layers=1))

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from .scene import FAR, MOTION, SHAPE, Scenes
 from .textures import Photographs, procedural
 
-__all__ = ["Range", "Synthetic"]
+__all__ = ["Limits", "Synthetic"]
 
 Batch = dict[str, Tensor]
 
@@ -26,7 +26,7 @@ MARGIN = 64
 
 
 @dataclass(frozen=True)
-class Range:
+class Limits:
     """How much moves how far between frame 0 and frame 1, at most; most of it is slower.
 
     Attributes:
@@ -62,7 +62,7 @@ class Synthetic(Dataset):
         seed: of everything.
         length: how many scenes a DataLoader goes through; `batches` has no end.
         timestep: of the in-between frame; None for any, drawn for each scene.
-        range: how much moves how far.
+        limits: how much moves how far.
         photographs: a folder of images; half of the textures are squares of them.
         flows: whether flows and visibility are made as well; without them it is about twice as fast.
     """
@@ -74,16 +74,16 @@ class Synthetic(Dataset):
         seed: int = 0,
         length: int = 10_000,
         timestep: float | None = 0.5,
-        range: Range = Range(),
+        limits: Limits = Limits(),
         photographs: str | os.PathLike[str] | None = None,
         flows: bool = True,
     ) -> None:
         if timestep is not None and not 0 <= timestep <= 1:
             raise ValueError(f"Synthetic: timestep must be None or in [0, 1]; got {timestep}")
-        if range.layers < 2:
-            raise ValueError(f"Synthetic: layers must be 2 or more; got {range.layers}")
+        if limits.layers < 2:
+            raise ValueError(f"Synthetic: layers must be 2 or more; got {limits.layers}")
         self.size, self.seed, self.length = size, seed, length
-        self.timestep, self.range, self.flows = timestep, range, flows
+        self.timestep, self.limits, self.flows = timestep, limits, flows
         self.photographs = None if photographs is None else Photographs(photographs)
 
     def __len__(self) -> int:
@@ -159,10 +159,10 @@ class Synthetic(Dataset):
     def _drawn(self, number: int, device: torch.device) -> tuple[Tensor, ...]:
         """One scene's tensors, textures on the device and the rest on the CPU."""
         drawing = Drawing(self.seed, number)
-        layers = int(drawing.number(2, self.range.layers + 1).item())
+        layers = int(drawing.number(2, self.limits.layers + 1).item())
         shape = drawing.shapes(self.size, layers)
-        motion, camera, bend = drawing.paths(self.size, layers, self.range)
-        shutter = torch.where(drawing.number() < self.range.blur, drawing.number(0.1, 0.5), 0)
+        motion, camera, bend = drawing.paths(self.size, layers, self.limits)
+        shutter = torch.where(drawing.number() < self.limits.blur, drawing.number(0.1, 0.5), 0)
         time = drawing.number() if self.timestep is None else torch.tensor(float(self.timestep))
         side = max(self.size) + MARGIN
         textures = procedural(layers, side, drawing.generator, drawing.on(device))
@@ -194,7 +194,7 @@ class Drawing:
     def number(self, low: float = 0, high: float = 1, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=self.generator)
 
-    def paths(self, size: tuple[int, int], layers: int, most: Range) -> tuple[Tensor, Tensor, Tensor]:
+    def paths(self, size: tuple[int, int], layers: int, most: Limits) -> tuple[Tensor, Tensor, Tensor]:
         """Motion [3, L, 8], camera [3, 1, 4] and the waves of bending [L, 2]."""
         height, width = size
         turn, zoom = torch.pi / 180 * most.turn, torch.tensor(1 + most.zoom).log().item()
