@@ -6,6 +6,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,8 +34,7 @@ def procedural(count: int, side: int, numbers: torch.Generator, noise: torch.Gen
         numbers: for what is drawn once a texture; on the CPU.
         noise: for what is drawn for every texel.
     """
-    drawn = torch.rand(count, 18, generator=numbers)
-    drawn = drawn.to(noise.device)
+    drawn = torch.rand(count, 18, generator=numbers).to(noise.device)
     colours = _colours(drawn[:, :9].view(count, 3, 3, 1, 1))
     kind = (drawn[:, 9] * len(PATTERNS)).long().view(-1, 1, 1, 1)
     parts = drawn[:, 10:].view(count, 8, 1, 1, 1).unbind(1)
@@ -102,17 +102,17 @@ class Photographs:
     def square(self, side: int, numbers: torch.Generator) -> Tensor:
         """[3, side, side] in [0, 1]; a photograph that is smaller is enlarged."""
         which, share, x, y = torch.rand(4, generator=numbers).tolist()
-        image = _floats(self.paths[int(which * len(self.paths))])
-        height, width = image.shape[-2:]
+        image = _kept(self.paths[int(which * len(self.paths))])
+        height, width = image.shape[:2]
         # From all of the shorter side to as many of its pixels as there are texels.
         whole = min(height, width)
         edge = round(whole - share * max(0, whole - side))
         top, left = int(y * (height - edge + 1)), int(x * (width - edge + 1))
-        crop = image[None, :, top : top + edge, left : left + edge]
+        crop = torch.from_numpy(image[top : top + edge, left : left + edge]).permute(2, 0, 1)[None] / 255
         square = F.interpolate(crop, (side, side), mode="bilinear", align_corners=False, antialias=True)
         return square[0].clamp(0, 1)
 
 
-@lru_cache(32)
-def _floats(path: Path) -> Tensor:
-    return torch.from_numpy(read_image(path)).permute(2, 0, 1).contiguous().float() / 255
+@lru_cache(16)  # a photograph takes tens of megabytes
+def _kept(path: Path) -> np.ndarray:
+    return read_image(path)
