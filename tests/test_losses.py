@@ -277,7 +277,15 @@ def test_slow_motion_objective(tmp_path: Path) -> None:
         close(outcome.terms["reconstruction"], 204 * losses.l1(made, x["target"]), 1e-4)
         features = (image - model.mean for image in (made, x["target"]))
         close(outcome.terms["perceptual"], 0.005 * feature_loss(*features))
-        assert SlowMotion(model)(x).terms.keys() == {"reconstruction", "warping", "smoothness"}
+        model.flow_computation.conv3.bias.copy_(torch.tensor([6.0, 1, 2, 9]))  # motion that differs both ways
+        terms = SlowMotion(model)(x).terms
+        assert terms.keys() == {"reconstruction", "warping", "smoothness"}
+        frame0, frame1, truth = (model.centred(x[name]) for name in ("frame0", "frame1", "target"))
+        forth, back = model.flows(frame0, frame1)
+        to0, to1 = back / 16 - forth * 3 / 16, forth * 9 / 16 - back * 3 / 16  # at 1/4
+        moves = (model.displacement(flow) for flow in (forth, back, to0, to1))
+        close(terms["warping"], 102 * losses.warping(frame0, frame1, truth, *moves), 1e-3)
+        close(terms["smoothness"], losses.total_variation(forth) + losses.total_variation(back))
 
 
 @pytest.mark.usefixtures("narrow")
