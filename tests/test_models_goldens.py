@@ -16,7 +16,7 @@ pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 import released
 
 from vfi_kernels import cli, models, video
-from vfi_kernels.models import losses, registry
+from vfi_kernels.models import registry
 from vfi_kernels.models.rife_table import VERSIONS
 
 NAMES = {"resepconv": "sepconv++"}
@@ -179,11 +179,3 @@ def test_parameters() -> None:
     }
     for name, count in known.items():
         assert sum(math.prod(shape) for shape in registry.parameters(name)) == count
-
-
-def test_golden_losses() -> None:
-    _, golden = released.golden("losses.a")
-    close(losses.laplacian_loss(golden["a"], golden["b"]), golden["laplacian_loss"][0])
-    close(losses.ssim(golden["a"], golden["noisy"]), golden["ssim_matlab"][0])
-    assert losses.laplacian_loss(golden["a"], golden["a"]) == 0
-    assert losses.ssim(golden["a"], golden["a"]) == 1

@@ -1,4 +1,4 @@
-"""Which calls spread over threads, told by those that a fresh process has then; and that results are the same."""
+"""Which calls spread over threads, told by those that a process has then; and that results are the same."""
 
 import subprocess
 import sys

@@ -18,7 +18,7 @@ from .core import ALL, HANDLERS, LANES, ZERO, lanes_of, mask_of
 from .listing import Function, Instruction, operand
 from .memory import Access, Memory
 
-LIMIT = 1_000_000  # instructions; more is a loop without an end
+LIMIT = 10_000_000  # instructions; more is a loop without an end
 CONTROL = {"BRA", "EXIT", "CALL", "RET"}
 
 

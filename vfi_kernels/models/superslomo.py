@@ -11,7 +11,7 @@ from ..compat.superslomo import displacement
 from .base import Interpolator, like_weights, per_entry
 from .resize import lanczos
 
-__all__ = ["SuperSloMo"]
+__all__ = ["SuperSloMo", "approximate"]
 
 # Of the 240-fps videos that the weights were trained on.
 MEAN = (0.429, 0.431, 0.397)
@@ -104,17 +104,24 @@ class SuperSloMo(Interpolator):
         return F.interpolate(made.float(), size, mode="bilinear", align_corners=False, antialias=True)
 
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
-        mean = self.mean.to(frame0.dtype)
         # Outside of a frame there is zero: the mean, and not black.
-        frame0, frame1 = frame0 - mean, frame1 - mean
-        flow01, flow10 = self.flows(frame0, frame1)
-        times = times.flatten()
+        frame0, frame1 = self.centred(frame0), self.centred(frame1)
+        made = self.between(frame0, frame1, *self.flows(frame0, frame1), times.flatten())
+        return made + self.mean.to(made.dtype)
+
+    def centred(self, frame: Tensor) -> Tensor:
+        """Without the mean, as the networks see it."""
+        return frame - self.mean.to(frame.dtype)
+
+    def between(
+        self, frame0: Tensor, frame1: Tensor, flow01: Tensor, flow10: Tensor, times: Tensor
+    ) -> Tensor:
+        """The frames at times [N*T] of frames without their mean; without it as well."""
         flow_t0, flow_t1, visible0 = self.intermediate(frame0, frame1, flow01, flow10, times)
-        to0, to1 = self._displacement(flow_t0), self._displacement(flow_t1)
-        made = ops.warp_blend(
+        to0, to1 = self.displacement(flow_t0), self.displacement(flow_t1)
+        return ops.warp_blend(
             frame0, frame1, to0, to1, visible0, timestep=times, mask_is_logits=True, padding="zeros"
         )
-        return made + mean
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """From frame 0 to 1 and back, [N, 2, H, W] float32 in pixels, of frames without their mean."""
@@ -125,17 +132,21 @@ class SuperSloMo(Interpolator):
         self, frame0: Tensor, frame1: Tensor, flow01: Tensor, flow10: Tensor, times: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Flows from times [N*T] to both frames, and the logit of frame 0's visibility there; all float32."""
-        t = times[:, None, None, None]
-        entries = times.shape[0]
+        flow_t0, flow_t1 = approximate(flow01, flow10, times)
+        warped0 = ops.backwarp(frame0, self.displacement(flow_t0), padding="zeros")
+        warped1 = ops.backwarp(frame1, self.displacement(flow_t1), padding="zeros")
         pair = torch.cat([frame0, frame1, flow01, flow10], 1)
-        flow01, flow10 = per_entry(flow01, entries), per_entry(flow10, entries)
-        flow_t0 = t * t * flow10 - (1 - t) * t * flow01
-        flow_t1 = (1 - t) ** 2 * flow01 - t * (1 - t) * flow10
-        warped0 = ops.backwarp(frame0, self._displacement(flow_t0), padding="zeros")
-        warped1 = ops.backwarp(frame1, self._displacement(flow_t1), padding="zeros")
-        x = torch.cat([per_entry(pair, entries), flow_t1, flow_t0, warped1, warped0], 1)
+        x = torch.cat([per_entry(pair, times.shape[0]), flow_t1, flow_t0, warped1, warped0], 1)
         change0, change1, visible0 = self.flow_interpolation(x).split([2, 2, 1], 1)
         return flow_t0 + change0, flow_t1 + change1, visible0
 
-    def _displacement(self, flow: Tensor) -> Tensor:
+    def displacement(self, flow: Tensor) -> Tensor:
+        """By how many pixels the original's warp moves along a flow."""
         return displacement(flow, align_corners=self.align_corners)
+
+
+def approximate(flow01: Tensor, flow10: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """Flows from times [N*T] to both frames, by the flows [N, 2, H, W] between these: the paper's eq. 4."""
+    flow01, flow10 = per_entry(flow01, times.shape[0]), per_entry(flow10, times.shape[0])
+    t = times[:, None, None, None]
+    return t * t * flow10 - (1 - t) * t * flow01, (1 - t) ** 2 * flow01 - t * (1 - t) * flow10

@@ -1,0 +1,1 @@
+"""Training: losses, and what each system minimises."""
