@@ -150,7 +150,8 @@ class _Source:
         self._skip(self.reader.frames(), chunk)
 
     def _open(self) -> Source:
-        return open_source(self._plan.source, self._plan.options)
+        # Other threads are at work: how colours are coded the encoding knows.
+        return open_source(self._plan.source, self._plan.options, alone=False)
 
     def _skip(self, frames: Iterator[tuple[av.VideoFrame, Fraction]], chunk: Chunk) -> int:
         """Goes to the first frame of the chunk; how many lie before it."""

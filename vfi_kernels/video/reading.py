@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from fractions import Fraction
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -111,6 +110,7 @@ class Reader:
         tick: what its times count, seconds.
         duration: seconds as the file states it, or None: an estimate, for progress only.
         aspect: sample aspect ratio, or None.
+        siting: where the chroma samples lie, by FFmpeg's name, or None.
         audio: the sound streams (av.AudioStream).
         held: frames so far that could not be decoded, in whose place the last good one came.
         end: after the last frame: when it goes off the screen, seconds after `start`.
@@ -126,6 +126,7 @@ class Reader:
         as_stamped: bool = False,
         keep_going: bool = False,
         force: bool = False,
+        alone: bool = True,
     ) -> None:
         """
         Args:
@@ -133,25 +134,29 @@ class Reader:
             as_stamped: leave times as the container has rounded them, for an output that keeps them.
             keep_going: hold the last good frame where one cannot be decoded, and read a cut file to its end.
             force: read frames of any size.
+            alone: no other thread decodes or encodes now; else `siting` stays None.
         """
         self.path = Path(path)
         self.held = 0
+        self.siting: str | None = None
         self._as_stamped, self._keep_going = as_stamped, keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
         self._container = opened(self.path, self._limit)
         try:
-            self._open()
+            self._open(alone)
         except BaseException:
             self._container.close()
             raise
 
-    def _open(self) -> None:
+    def _open(self, alone: bool) -> None:
         missing = 0 if self._keep_going else missing_bytes(self.path)
         if missing:
             raise VideoError(f"{self.path}: cut short, {missing} bytes are missing")
         self._stream = pictures_of(self._container)
         if self._stream is None or not self._stream.codec_context:
             raise VideoError(f"{self.path}: holds no video stream")
+        if alone:  # and before this decodes
+            self.siting = signalling.chroma_siting(self._stream)
         self._stream.thread_type = "AUTO"
         self.audio = list(self._container.streams.audio)
         self.tick = self._stream.time_base
@@ -173,11 +178,6 @@ class Reader:
         self.aspect = self._stream.sample_aspect_ratio
         self._stamped = self.first.pts is not None and not self._is_avi
         self._frames = chain([head], self._frames)
-
-    @cached_property
-    def siting(self) -> str | None:
-        """Where the chroma samples lie, by FFmpeg's name, or None. Ask before threads work: see there."""
-        return signalling.chroma_siting(self._stream)
 
     @property
     def _is_mov(self) -> bool:

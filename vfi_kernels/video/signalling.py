@@ -29,8 +29,10 @@ LEVELS = threading.Lock()
 def chroma_siting(stream: av.VideoStream) -> str | None:
     """Where a stream says its chroma samples lie, by FFmpeg's name, or None.
 
-    FFmpeg's own description of a file tells; it is given to the log, which is quiet otherwise: while it is
-    not, PyAV can lock up where another thread has something to log.
+    FFmpeg's own description of a file tells; it is given to the log, which is quiet otherwise. While it is
+    not, no stream may be decoded or encoded, this one neither: FFmpeg's threads would log too, for which they
+    wait for Python's lock, and who holds that may wait for them, as to free a decoder is to wait for its
+    threads.
     """
     with LEVELS:
         level = av.logging.get_level()

@@ -15,14 +15,21 @@ __all__ = ["Source", "identity", "open_source"]
 Source = Reader | Images
 
 
-def open_source(path: Path, options: Options) -> Source:
+def open_source(path: Path, options: Options, *, alone: bool = True) -> Source:
     """
+    Args:
+        path: a video, a folder of images or a pattern.
+        options: how.
+        alone: see `Reader`.
+
     Raises:
         VideoError: as `Reader` and `Images`.
     """
     if images.is_images(path):
         return Images(path, rate=options.source_fps, force=options.force)
-    return Reader(path, as_stamped=options.vfr, keep_going=options.keep_going, force=options.force)
+    return Reader(
+        path, as_stamped=options.vfr, keep_going=options.keep_going, force=options.force, alone=alone
+    )
 
 
 def identity(path: Path) -> tuple[int, int]:
