@@ -202,7 +202,7 @@ def save_for_caller(paths: list[Path]) -> None:
 
 
 def table(paths: list[Path]) -> list[str]:
-    """float32 and float16, contiguous: milliseconds and ratios."""
+    """float32 and float16, contiguous: milliseconds, ratios, bandwidth, share of the limit."""
     lines = []
     for path in paths:
         content = json.loads(path.read_text())
@@ -210,18 +210,18 @@ def table(paths: list[Path]) -> list[str]:
         lines += [f"{path.name}: copy {copy:.0f} GB/s, float32 FMA {fma:.0f} GFLOP/s"]
         lines += [
             f"{'operation':22} {'pass':18} {'dtype':8} {'size':>6} "
-            f"{'ours ms':>9} {'eager':>7} {'compile':>7} limit"
+            f"{'ours ms':>9} {'eager':>7} {'compile':>7} {'naive':>7} {'GB/s':>6} limit"
         ]
         for r in content["records"]:
             if r["layout"] != "contiguous" or r["dtype"] not in ("float32", "float16"):
                 continue
-            rivals = [r[f"{rival}_ms"] for rival in ("eager", "compile")]
-            eager, compiled = (f"{t / r['ours_ms']:6.1f}x" if t is not None else "      -" for t in rivals)
+            rivals = [r[f"{rival}_ms"] for rival in ("eager", "compile", "naive")]
+            ratios = " ".join(f"{t / r['ours_ms']:6.1f}x" if t is not None else "      -" for t in rivals)
             label, what = (f"{r[a]} {r[b]}".strip() for a, b in (("op", "variant"), ("pass", "gradients")))
             share = f"{r['fraction_of_limit']:5.0%} err {r['max_abs_err']:.0e}"
             lines += [
                 f"{label:22} {what:18} {r['dtype']:8} {r['size']:>6} "
-                f"{r['ours_ms']:9.4f} {eager} {compiled} {share}"
+                f"{r['ours_ms']:9.4f} {ratios} {r['bytes'] / r['ours_ms'] / 1e6:6.0f} {share}"
             ]
         if content["left_out"]:
             lines += [f"left out for want of time: {len(content['left_out'])} measurements"]

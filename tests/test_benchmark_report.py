@@ -21,7 +21,7 @@ def a_result(bench) -> dict:
     }
     record |= {"device": "cpu", "ours_ms": 4.0, "eager_ms": 50.0, "compile_ms": None, "naive_ms": None}
     record |= {"fraction_of_limit": 0.345, "limit_kind": "bytes", "spread_ms": {"ours": [3.9, 4.2]}}
-    record |= {"peak_bytes": None, "others_share": 0.01, "width": 1920, "height": 1080}
+    record |= {"peak_bytes": None, "others_share": 0.01, "width": 1920, "height": 1080, "bytes": 20_000_000}
     smaller = {**record, "size": "540p", "width": 960, "height": 540, "ours_ms": 1.0}
     machine = {"cpu": "A CPU", "gpu": None, "threads": 2}
     return {
@@ -124,7 +124,7 @@ def test_gpu_table_and_copies(bench, tmp_path, monkeypatch):
     path.write_text(json.dumps(a_result(bench)))
     lines = bench.gpu.table([path])
     assert lines[0] == "a.json: copy 35 GB/s, float32 FMA 181 GFLOP/s"
-    assert "4.0000   12.5x       -   34%" in lines[-1]
+    assert "4.0000   12.5x       -       -      5   34%" in lines[-1]
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
     bench.gpu.save_for_caller([path])
     assert (tmp_path / "out" / "a.json").read_text() == path.read_text()
