@@ -6,12 +6,13 @@ import importlib
 import math
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,23 @@ def disassembled(cubin: bytes) -> dict[str, Function]:
         file.write(cubin)
         file.flush()
         command = [disassembler(), "-c", "-g", file.name]
-        return parse(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        functions = parse(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    for name, content in sections(cubin):
+        if name.startswith(".nv.constant2."):
+            functions[name.removeprefix(".nv.constant2.")].constants = content
+    return functions
+
+
+def sections(cubin: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every section of a file in ELF's 64-bit format that has one."""
+    (start,) = struct.unpack_from("<Q", cubin, 0x28)
+    size, count, names = struct.unpack_from("<3H", cubin, 0x3A)
+    # name, kind, flags, address, offset, size
+    headers = [struct.unpack_from("<IIQQQQ", cubin, start + size * k) for k in range(count)]
+    texts = headers[names][4]
+    for name, _, _, _, offset, length in headers:
+        begin = texts + name
+        yield cubin[begin : cubin.index(0, begin)].decode(), cubin[offset : offset + length]
 
 
 @dataclass

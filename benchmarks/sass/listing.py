@@ -91,6 +91,7 @@ class Function:
     name: str
     code: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
+    constants: bytes = b""  # bank 2: numbers of the code
 
     def at(self, address: int) -> Instruction:
         return self.code[address // 16]

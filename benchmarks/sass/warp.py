@@ -145,19 +145,18 @@ class Warp:
         """Of an operand without its sign; word 1 is the upper half of 64 bits."""
         o = self._operand(text, floating)
         if o.bank is not None:
-            if o.bank:
-                return ZERO, 0
+            bank = {0: self.constants, 2: self.function.constants}.get(o.bank, b"")
             base, known = self.register(o.register) if o.register else (ZERO, ALL)
-            return self.constant(base + np.uint32(o.value + 4 * word), known)
+            return self.constant(bank, base + np.uint32(o.value + 4 * word), known)
         if o.register:
             return self.register(o.register, word)
         return ZERO + np.uint32(o.value >> 32 * word & ALL), ALL
 
-    def constant(self, offsets: np.ndarray, known: int) -> tuple[np.ndarray, int]:
+    def constant(self, bank: bytes, offsets: np.ndarray, known: int) -> tuple[np.ndarray, int]:
         offset = int(offsets[0])
-        if known != ALL or (offsets != offset).any() or not 0 <= offset <= len(self.constants) - 4:
+        if known != ALL or (offsets != offset).any() or not 0 <= offset <= len(bank) - 4:
             return ZERO, 0
-        return ZERO + np.uint32(int.from_bytes(self.constants[offset : offset + 4], "little")), ALL
+        return ZERO + np.uint32(int.from_bytes(bank[offset : offset + 4], "little")), ALL
 
     def _operand(self, text: str, floating: bool):
         key = (text, floating)
