@@ -84,7 +84,7 @@ class Video:
     def frames(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """[H, W, 3] uint8 RGB each, numbers in any order."""
         from ..video._av import VideoError, av
-        from ..video.colour import Converter
+        from ..video.colour import Converter, to_image
 
         wanted = {self._stamps[number] for number in numbers}
         found: dict[int, np.ndarray] = {}
@@ -98,8 +98,7 @@ class Video:
                     if frame.pts in wanted:
                         if colour is None:
                             colour = Converter(frame)
-                            colour.rgb = "rgb24"
-                        found[frame.pts] = colour.to_rgb(frame)
+                        found[frame.pts] = to_image(colour.to_rgb(frame)[0])
                     if len(found) == len(wanted):
                         break
         except av.FFmpegError as error:
