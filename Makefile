@@ -38,7 +38,7 @@ $(BIN)/pip:
 # torch by its exact version first: that takes a CPU build where one is offered, and the build below uses its headers.
 $(INSTALLED): $(BUILD_INPUTS) | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0 numpy ninja 'setuptools>=77'
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[video,test,lint]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[video,train,test,lint]'
 	touch $@
 
 clean:

@@ -18,6 +18,7 @@ import released
 from vfi_kernels import cli, models, video
 from vfi_kernels.models import registry
 from vfi_kernels.models.rife_table import VERSIONS
+from vfi_kernels.video import Encoding, Writer
 
 NAMES = {"resepconv": "sepconv++"}
 BGR = ("dvf", "sepconv", "resepconv")  # the goldens' frames are in the network's order
@@ -116,7 +117,7 @@ def on_a_clip(system: str, state: dict[str, Tensor], factor: int, folder: Path) 
     clip, target = folder / "in.mkv", folder / "out.mkv"
     with (
         video.Reader(source) as reader,
-        video.Writer(clip, reader.first, fps=reader.rate, codec="ffv1") as writer,
+        Writer(clip, Encoding(clip, reader.first, fps=reader.rate, codec="ffv1")) as writer,
     ):
         for number, (frame, _) in zip(range(2), reader.frames(), strict=False):
             writer.write(frame, number)

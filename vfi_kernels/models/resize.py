@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,10 @@ LOBES = 3
 def lanczos(image: Tensor, height: int, width: int) -> Tensor:
     """[N, C, H, W] in another size by Pillow's LANCZOS (once ANTIALIAS), without its rounding to 8 bits."""
     down, across = _weights(image, height, image.shape[-2]), _weights(image, width, image.shape[-1])
-    with torch.autocast(image.device.type, enabled=False):  # it would take products of matrices for layers
+    device = image.device.type
+    castable = torch.amp.is_autocast_available(device)  # "meta" is not
+    # Autocast would take products of matrices for layers.
+    with torch.autocast(device, enabled=False) if castable else nullcontext():
         return down @ image @ across.mT
 
 

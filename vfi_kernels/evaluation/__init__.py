@@ -1,0 +1,1 @@
+"""Measures of made frames, and the benchmarks of the field."""
