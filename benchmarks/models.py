@@ -157,7 +157,8 @@ def measure(
         compiled = torch.compile(made, fullgraph=True)
         calls["compiled"] = lambda: ours(compiled)
     record = {"model": name, "frames": count, "size": list(size), "dtype": dtype}
-    record |= {"ms": {}, "peak_bytes": {}, "max_abs_difference": None, "notes": {}}
+    record |= {"device": torch.device(device).type, "ms": {}, "peak_bytes": {}}
+    record |= {"max_abs_difference": None, "notes": {}}
     results = {}
     for rival, call in calls.items():
         try:

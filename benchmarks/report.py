@@ -3,8 +3,9 @@
     python benchmarks/report.py [--check] [--readme FILE] [--results FOLDER]
 
 In README.md the lines between the two markers are replaced, from results/*.json alone; results/more holds
-runs that ask something else (one thread, tiny images). --check writes nothing and exits 1 where that would
-change a file. A figure comes from a results file or is not there; `-` is one that was not measured.
+runs that ask something else (one thread, tiny images), results/models what models.py wrote. --check writes
+nothing and exits 1 where that would change a file. A figure comes from a results file or is not there; `-` is
+one that was not measured.
 """
 
 import argparse
@@ -23,6 +24,11 @@ HEAD = "| operation | pass | dtype | size | ours, ms | eager / ours | torch.comp
 FULL_HEAD = (
     "| operation | pass | dtype | layout | size | ours, ms (p10 to p90) | eager, ms | torch.compile, ms "
     "| one thread an output, ms | limit, ms | of the limit | max. error | peak MB (results) |"
+)
+
+MODELS_HEAD = (
+    "| model | frames | size | dtype | ours, ms | eager / ours | torch.compile / ours | peak MB, ours "
+    "| eager | max. difference |"
 )
 
 
@@ -161,6 +167,33 @@ def full(contents: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def systems(contents: list[dict[str, Any]]) -> str:
+    """Whole systems, of models.py."""
+    lines = ["## Whole systems", "", "All frames of a call, and what is allocated for them on a GPU.", ""]
+    for content in contents:
+        rows = []
+        for r in content["records"]:
+            spent = {rival: found["median"] for rival, found in r["ms"].items()}
+            peak = [r["peak_bytes"].get(rival) for rival in ("ours", "eager")]
+            difference, mine = r["max_abs_difference"], spent.get("ours")
+            rows.append(
+                [
+                    r["model"],
+                    str(r["frames"]),
+                    f"{r['size'][1]}x{r['size'][0]}",
+                    r["dtype"],
+                    ms(mine) + (MARK if mine and disturbed(r) else ""),
+                    *(ratio(spent.get(rival), mine) if mine else "-" for rival in ("eager", "compiled")),
+                    *("-" if size is None else significant(size / 1e6) for size in peak),
+                    "-" if difference is None else f"{difference:.0e}",
+                ]
+            )
+        machine = content["machine"]
+        device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
+        lines += [f"**{device}**:", "", *table(MODELS_HEAD, rows), *footnote(content["records"]), ""]
+    return "\n".join(lines) if contents else ""
+
+
 def load(folder: Path) -> list[dict[str, Any]]:
     """All results with records; CPUs first, then by name."""
     contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
@@ -187,7 +220,10 @@ def main(arguments: list[str] | None = None) -> int:
     contents = load(options.results)
     wanted = {
         options.readme: with_block(options.readme.read_text(), short(contents)),
-        options.results / "README.md": full(contents + load(options.results / "more")),
+        options.results / "README.md": "\n".join(
+            [full(contents + load(options.results / "more")), systems(load(options.results / "models"))]
+        ).rstrip()
+        + "\n",
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:

@@ -52,6 +52,20 @@ def test_report(bench, tmp_path, capsys):
     assert "Other processes" not in text
     assert "540p" in (results / "README.md").read_text()
 
+    whole = {
+        "model": "rife", "frames": 7, "size": [720, 1280], "dtype": "float32", "device": "cpu",
+        "ms": {"ours": {"median": 50.0}, "eager": {"median": 60.0}}, "max_abs_difference": 2e-6,
+        "peak_bytes": {"ours": None, "eager": None}, "others_share": 0.2,
+    }  # fmt: skip
+    (results / "models").mkdir()
+    (results / "models" / "a-cpu.json").write_text(
+        json.dumps({"machine": content["machine"], "records": [whole]})
+    )
+    assert bench.report.main(arguments) == 0
+    row = "| rife | 7 | 1280x720 | float32 | 50.0 \\* | 1.2x | - | - | - | 2e-06 |"
+    assert row in (results / "README.md").read_text()
+    assert readme.read_text() == text
+
     readme.write_text(text.replace("4.00", "3.00"))  # a typed figure
     assert bench.report.main([*arguments, "--check"]) == 1
     assert bench.report.main(arguments) == 0
