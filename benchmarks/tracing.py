@@ -114,6 +114,7 @@ def launches(case: Case, direction: str, a: Architecture) -> tuple[list[Launch],
         (name, arguments, results), *_ = called
         if direction == BACKWARD:
             found.clear()
+            torch.manual_seed(0)
             grads = pytree.tree_map(torch.rand_like, results)
             leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)]
             backward = getattr(kernels, f"_{name}_backward")

@@ -219,6 +219,23 @@ def test_cycles_of_accesses(bench):
         assert shared.cycles == banks
 
 
+def test_lanes_that_are_off_may_hold_any_address(bench):
+    """Even one across the end of what a block has."""
+    code = """
+        S2R R0, SR_TID.X ;
+        ISETP.NE.AND P0, PT, R0, c[0x0][0x160], PT ;
+        MOV R1, 0xffc ;
+        MOV R4, 0x7 ;
+    @P0 MOV R1, 0x10 ;
+    @P0 STS.128 [R1], RZ ;
+    @P0 LDS.128 R4, [R1] ;
+        EXIT ;
+    """
+    (warp,) = run(bench, code, [5])
+    assert warp.known["R4"] == 0xFFFFFFFF
+    assert warp.registers["R4"].tolist() == [0] * 5 + [7] + [0] * 26
+
+
 def test_warps_meet_at_barriers(bench):
     """Each thread reads what the thread of the other warp wrote."""
     warps = run(

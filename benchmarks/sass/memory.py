@@ -158,7 +158,7 @@ def atomic(w, i, mask):
 
 
 def shared_bytes(w, addresses: np.ndarray, size: int) -> np.ndarray:
-    return (addresses % len(w.shared))[:, None] + np.arange(size)
+    return (addresses[:, None] + np.arange(size)) % len(w.shared)  # of lanes that are off, anything
 
 
 @handles("LDS")

@@ -134,11 +134,26 @@ VFI_FN u32 sign_bits(V v) {
   return bits;
 }
 
+#if VFI_VECTOR_BYTES == 32
+// The lower halves of lanes whose upper ones are 0.
+VFI_FN __m128i packed_halves(Vector<u32> v) {
+  return _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
+}
+#endif
+
 // The numbers of type T whose bits are in the lanes of v, and back.
 template <class T, class V, class U>
 VFI_FN V value_of(U v) {
   if constexpr (std::is_same_v<T, f32>) return same_bits<V>(v);
-  if constexpr (std::is_same_v<T, f16>) return half_value<V>(v);
+  if constexpr (std::is_same_v<T, f16>) {
+#if VFI_VECTOR_BYTES == 64
+    if constexpr (sizeof(v) == 64) return V(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(__m512i(v))));
+#endif
+#if VFI_VECTOR_BYTES == 32
+    if constexpr (sizeof(v) == 32) return V(_mm256_cvtph_ps(packed_halves(v)));
+#endif
+    return half_value<V>(v);
+  }
   if constexpr (std::is_same_v<T, bf16>) return same_bits<V>(v << 16);
   if constexpr (std::is_same_v<T, u8>) return __builtin_convertvector(Vector<int, kLanesOf<V>>(v), V);
 }
@@ -185,8 +200,7 @@ template <class T, class U>
 VFI_FN void save_bits(T* p, U v) {
 #if VFI_VECTOR_BYTES == 32
   if constexpr (sizeof(U) == 32) {
-    const __m128i halves =
-        _mm_packus_epi32(_mm256_castsi256_si128(__m256i(v)), _mm256_extracti128_si256(__m256i(v), 1));
+    const __m128i halves = packed_halves(v);
     if constexpr (sizeof(T) == 2) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
     return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
   }
@@ -355,7 +369,7 @@ struct Lanes<VFI_VERSION::Vector<float>> {
   static VFI_FN V position(i64 x) { return real(int(x) + count()); }
   template <class T>
   static VFI_FN V read(const T* p, i64 stride) {
-    if (stride == 1) return VFI_VERSION::load_as<float>(p);
+    if (__builtin_expect(stride == 1, 1)) return VFI_VERSION::load_as<float>(p);
     if (stride == 0) return VFI_VERSION::all<V>(number<float>(*p));
     if (stride == 2) return VFI_VERSION::load_strided<2, V>(p);
     if (stride == 3) return VFI_VERSION::load_strided<3, V>(p);

@@ -35,18 +35,34 @@ Sampler<K> sampler_of(const Row<K>& row) {
   return row.channels >= 4 ? sample_pixels<4, T, K> : sample_pixels<2, T, K>;
 }
 
+// Runs a loop in a function of its own, and by value, so that no store to a pixel can change what it was
+// given. Several in one function share its registers: a change to one moved the others' times by a tenth.
+template <class Loop>
+__attribute__((noinline)) int apart(Loop loop) {
+  return loop();
+}
+
 template <class T, int K, class At, class Exact>
-VFI_FN int narrow_row(const Row<K>& row, int begin, int end, int w, const At& lane_at, const Exact& exact) {
+VFI_FN int narrow_row(const Row<K>& row, int begin, int end, int w, const At& at, const Exact& exact) {
   const Sources<T, K> sources(row);
   const Target<T> out = {static_cast<T*>(row.out), row.channel, row.pixel};
+  const int channels = row.channels;
   if (row.layout == Layout::kPlanar)
-    return planar_row<Layout::kPlanar>(sources.in, row.channels, begin, end, w, out, lane_at, exact);
-  if (is_tight(row)) {
-    if (row.channels == 2) return tight_row<2>(sources.in, begin, end, w, out.data, lane_at, exact);
-    if (row.channels == 3) return tight_row<3>(sources.in, begin, end, w, out.data, lane_at, exact);
-    return tight_row<4>(sources.in, begin, end, w, out.data, lane_at, exact);
-  }
-  return planar_row<Layout::kMixed>(sources.in, kColours, begin, end, w, out, lane_at, exact);
+    return apart([=]() __attribute__((always_inline)) {
+      return planar_row<Layout::kPlanar>(sources.in, channels, begin, end, w, out, at, exact);
+    });
+  if (!is_tight(row))
+    return apart([=]() __attribute__((always_inline)) {
+      return planar_row<Layout::kMixed>(sources.in, kColours, begin, end, w, out, at, exact);
+    });
+  const auto tight = [&](auto c) __attribute__((always_inline)) {
+    return apart([=]() __attribute__((always_inline)) {
+      return tight_row<c()>(sources.in, begin, end, w, out.data, at, exact);
+    });
+  };
+  if (channels == 2) return tight(std::integral_constant<int, 2>{});
+  if (channels == 3) return tight(std::integral_constant<int, 3>{});
+  return tight(std::integral_constant<int, 4>{});
 }
 
 // How many of the kPixels pixels from column x on are not written by the row's last vector, which overlaps
@@ -83,7 +99,7 @@ void pair_forward(const typename Op::Params& p, i64 begin, i64 end) {
         row.in[0].data = q.frame0.at(n / q.repeat, 0, 0, 0);
         row.in[1].data = q.frame1.at(n / q.repeat, 0, 0, 0);
         row.out = q.out.at(n, 0, y, 0);
-        const auto lane_at = [&](int x) __attribute__((always_inline)) {
+        const auto lane_at = [mine, n, y](int x) __attribute__((always_inline)) {
           return Op::template lane<Reals>(mine, n, y, x);
         };
         const auto exact_at = [&](int x) { exact(n, y, x, own_pixels(x, q.w)); };
@@ -123,7 +139,8 @@ void backwarp_narrow(const BackwarpParams<F, float>& p, Row<1> row, int k, i64 b
   for_each_strip(begin, end, p.h, p.w, row.channels * sizeof(T), [&](i64 n, int y, int first, int last) {
     move_to(row, p, k, n, y);
     return narrow_row<T>(
-        row, first, last, p.w, [&](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); },
+        row, first, last, p.w,
+        [p, n, y](int x) __attribute__((always_inline)) { return lane_of(p, n, y, x); },
         [&](int x) { backwarp_forward_block(p, k, n, y, x, own_pixels(x, p.w)); });
   });
 }
