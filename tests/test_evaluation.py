@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -338,6 +339,16 @@ def test_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("--data", "vimeo90k", tmp_path, "--model", "blend", "--markdown")
     assert "exists already; --overwrite replaces it" in refused(capsys, *command, table)
     assert "there is no folder" in refused(capsys, *command, tmp_path / "absent" / "a.md")
+
+
+def test_progress_has_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairs times models, on a terminal."""
+    vimeo90k(tmp_path)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run(tmp_path, "--data", "vimeo90k", tmp_path, "--model", "blend", "--model", "repeat")
+    assert "4/4 [" in capsys.readouterr().err
 
 
 def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
