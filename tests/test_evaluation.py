@@ -252,7 +252,7 @@ def test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for result in report["results"]:
         frames = images[result["part"]]
         rows = result["frames"]
-        assert [row["name"] for row in rows] == [f"{result['part']} {2 * k}" for k in range(3)]
+        assert [row["name"] for row in rows] == ["frames 0 to 2", "frames 2 to 4", "frames 4 to 6"]
         for k, row in enumerate(rows):
             before, truth, after = frames[2 * k : 2 * k + 3]
             made = before if result["model"] == "repeat" else np.rint((before.astype(float) + after) / 2)
@@ -262,6 +262,7 @@ def test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mean = next(line for line in out.partition("## Mean of the clips")[2].splitlines() if "blend" in line)
     assert f"| {np.mean(blends):.2f} |" in mean
     assert [len(worst) for worst in report["worst"].values()] == [6, 6]
+    assert report["worst"]["blend"][0]["name"].startswith("frames: frames ")
     scores = [row["PSNR"] for row in report["worst"]["blend"]]
     assert scores == sorted(scores)
     assert cv2.imread(str(sheet)).shape[1] == 5 * 320

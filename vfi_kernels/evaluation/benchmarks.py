@@ -269,17 +269,17 @@ def videos(root: Path, factor: int = 2) -> list[Part]:
         )
         raise layout.error(f"there is none of {factor + 1} frames or more")
 
-    def items(clip: ImageFolder | Video, name: str) -> Iterator[Item]:
+    def items(clip: ImageFolder | Video) -> Iterator[Item]:
         window: list[np.ndarray] = []
         for number, frame in enumerate(clip):
             window.append(frame)
             if len(window) == factor + 1:
-                yield _between(f"{name} {number - factor}", window)
+                yield _between(f"frames {number - factor} to {number}", window)
                 window = window[-1:]
 
     names = [clip.path.name if clip.path == root else clip.path.relative_to(root).as_posix() for clip in long]
     return [
-        Part(name, ALL, (len(clip) - 1) // factor, partial(items, clip, name))
+        Part(name, ALL, (len(clip) - 1) // factor, partial(items, clip))
         for clip, name in zip(long, names, strict=True)
     ]
 

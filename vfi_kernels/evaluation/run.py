@@ -114,7 +114,7 @@ def evaluate(
                     pair = _pair(exact, truth, item, part.protocol)
                     row = {column.name: column.measure(pair) for column in columns}
                     result.rows.append((item.name, timestep, row))
-                    title = f"{part.name}: {item.name}"
+                    title = f"{part.name}: {item.name} at {timestep:g}"
                     images = (item.before, truth, pair.made, item.after)
                     worst[name].add(title, psnr(pair.made, truth), images)
                 done += 1
