@@ -1,6 +1,7 @@
-"""The command line: `vfi compare`, and the commands of `cli_video`, `cli_inspect` and `cli_models`.
+"""The command line: `vfi compare`, and the commands of the modules `cli_*`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr;
+only what a folder should hold follows below.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from . import __version__, cli_inspect, cli_models, cli_video
+from . import __version__, cli_eval, cli_inspect, cli_models, cli_video
 from .cli_common import Failure, file, first_line
 
 __all__ = ["main"]
@@ -44,7 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt as stop:
         return _fail(f"interrupted; {str(stop) or 'no output was written'}", 130)
-    except (Failure, ImportError, OSError, MemoryError, RuntimeError) as error:
+    except Failure as failure:
+        code = _fail(first_line(failure))
+        for line in failure.details:
+            print(line, file=sys.stderr)
+        return code
+    except (ImportError, OSError, MemoryError, RuntimeError) as error:
         return _fail(first_line(error))
 
 
@@ -74,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command_compare.set_defaults(run=_compare)
     cli_models.add_commands(commands, file)
+    cli_eval.add_commands(commands)
     return parser
 
 

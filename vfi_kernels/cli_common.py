@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,11 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 class Failure(Exception):
-    """Something that ends the command with one line on stderr and exit code 1."""
+    """Something that ends the command with one line on stderr, details below it, and exit code 1."""
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,9 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(read_image, self.paths)
+
     def frames(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """[H, W, 3] uint8 RGB each."""
         return [read_image(self.paths[number]) for number in numbers]
@@ -65,6 +68,11 @@ class Video:
 
     def __len__(self) -> int:
         return len(self._stamps)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        from ..video.metrics import rgb_frames
+
+        return rgb_frames(self.path)
 
     @cached_property
     def _stamps(self) -> list[int]:

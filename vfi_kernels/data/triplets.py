@@ -21,7 +21,16 @@ from torch.utils.data import Dataset
 from .augment import Augment, Frames
 from .frames import clips, read_image
 
-__all__ = ["UCF101", "Clips", "LayoutError", "Triplets", "VimeoSeptuplets", "VimeoTriplets", "floats"]
+__all__ = [
+    "UCF101",
+    "Clips",
+    "LayoutError",
+    "Triplets",
+    "VimeoSeptuplets",
+    "VimeoTriplets",
+    "floats",
+    "misfit",
+]
 
 Sample = dict[str, Tensor]
 
@@ -136,7 +145,7 @@ class VimeoTriplets(Triplets):
 
     def _misfit(self, what: str) -> str:
         images = " ".join(f"im{i + 1}.png" for i in range(self.images))
-        return _misfit(
+        return misfit(
             self.root,
             self.name,
             what,
@@ -260,7 +269,7 @@ class UCF101(Triplets):
         return [*images, self.root / "motion_masks_ucf101_interp" / name / "motion_mask.png"]
 
     def _misfit(self, what: str) -> str:
-        return _misfit(
+        return misfit(
             self.root,
             "UCF101's test triplets",
             what,
@@ -270,7 +279,7 @@ class UCF101(Triplets):
 
 
 def _clips_misfit(root: str | os.PathLike[str], window: int, what: str) -> str:
-    return _misfit(
+    return misfit(
         Path(root),
         "clips",
         what,
@@ -279,7 +288,8 @@ def _clips_misfit(root: str | os.PathLike[str], window: int, what: str) -> str:
     )
 
 
-def _misfit(root: Path, data: str, what: str, *tree: str) -> str:
+def misfit(root: Path, data: str, what: str, *tree: str) -> str:
+    """What a `LayoutError` says: what is wrong, which folder it may be instead, and the lines of the tree."""
     hint = ""
     if root.is_dir():
         first = tree[0].split()[0].partition("/")[0]

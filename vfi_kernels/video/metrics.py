@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -14,19 +14,19 @@ from ._av import VideoError
 from .colour import Converter, to_image
 from .reading import Reader
 
-__all__ = ["Score", "compare", "mean_score", "psnr", "rgb_frames", "ssim"]
+__all__ = ["Score", "compare", "likeness", "mean_score", "psnr", "rgb_frames", "ssim"]
 
 WINDOW = 7
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two images [H, W, 3] uint8; infinite where they are equal."""
+    """Peak signal-to-noise ratio in dB of two images of 0 to 255, of any shape; infinite where equal."""
     error = np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2, dtype=np.float64)
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity of two images [H, W, 3] uint8, both sides at least 7.
+def ssim(a: np.ndarray, b: np.ndarray, *, peak: float = 255) -> float:
+    """Structural similarity of two images [H, W] or [H, W, 3], both sides at least 7; white is `peak`.
 
     Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment: From Error Visibility to Structural Similarity,
     IEEE TIP 2004. A flat 7 x 7 window wholly inside the image, sample covariance, the three channels
@@ -43,15 +43,33 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
         edge = WINDOW // 2
         return cv2.blur(x, (WINDOW, WINDOW))[edge:-edge, edge:-edge]
 
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    x, y = a.astype(np.float32), b.astype(np.float32)
-    mx, my = mean(x), mean(y)
     sample = WINDOW**2 / (WINDOW**2 - 1)
+    return likeness(a.astype(np.float32), b.astype(np.float32), mean, sample=sample, peak=peak)
+
+
+def likeness(
+    x: np.ndarray,
+    y: np.ndarray,
+    mean: Callable[[np.ndarray], np.ndarray],
+    *,
+    sample: float = 1,
+    peak: float = 255,
+) -> float:
+    """SSIM by any window: its kinds differ in the mean around a pixel.
+
+    Args:
+        x, y: floating.
+        mean: the weighted mean around every pixel that counts.
+        sample: what the variances are multiplied by: n / (n - 1) for those of a sample.
+        peak: what white is above black.
+    """
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    mx, my = mean(x), mean(y)
     vx, vy, vxy = (
         (mean(p * q) - mp * mq) * sample for p, q, mp, mq in ((x, x, mx, mx), (y, y, my, my), (x, y, mx, my))
     )
-    likeness = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    return float(likeness.mean(dtype=np.float64))
+    light = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+    return float((light * (2 * vxy + c2) / (vx + vy + c2)).mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .metrics import psnr
 from .options import Options
 from .sources import Source, open_source
 
-__all__ = ["Judged", "preview"]
+__all__ = ["Judged", "preview", "sheet_row", "write_sheet"]
 
 # Rows of the sheet. Its columns: before, true, made, difference, after.
 WORST = 6
@@ -34,13 +34,6 @@ class Judged(NamedTuple):
     number: int
     time: Fraction
     images: tuple[np.ndarray, ...]  # before, true, made, after
-
-    @property
-    def row(self) -> np.ndarray:
-        before, true, made, after = self.images
-        gap = np.abs(true.astype(np.int16) - made).astype(np.uint16) * DIFFERENCE
-        shown = (before, true, made, gap.clip(0, 255).astype(np.uint8), after)
-        return np.concatenate([_small(image) for image in shown], 1)
 
 
 def preview(
@@ -71,8 +64,6 @@ def preview(
     Raises:
         VideoError: a file cannot be read or written, or holds less than three frames.
     """
-    import cv2
-
     model = model.to(device).eval()
     worst: list[tuple[float, int, Judged]] = []
     with open_source(source, Options()) as reader, complete_or_absent(clip) as unfinished:
@@ -104,11 +95,28 @@ def preview(
     if not worst:
         raise VideoError(f"{source}: a preview needs three frames")
     ordered = [judged for _, _, judged in sorted(worst, reverse=True)]
-    picture = np.concatenate([judged.row for judged in ordered], 0)
-    with complete_or_absent(sheet) as unfinished:
-        if not cv2.imwrite(str(unfinished), picture[..., ::-1]):
-            raise VideoError(f"{sheet}: cannot be written as an image")
+    write_sheet(sheet, [sheet_row(*judged.images) for judged in ordered])
     return ordered
+
+
+def sheet_row(before: np.ndarray, true: np.ndarray, made: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Images [H, W, 3] uint8 and the difference of the true and the made one, small and side by side."""
+    gap = np.abs(true.astype(np.int16) - made).astype(np.uint16) * DIFFERENCE
+    shown = (before, true, made, gap.clip(0, 255).astype(np.uint8), after)
+    return np.concatenate([_small(image) for image in shown], 1)
+
+
+def write_sheet(path: Path, rows: list[np.ndarray]) -> None:
+    """Rows one below the other, as an image.
+
+    Raises:
+        VideoError: it cannot be written.
+    """
+    import cv2
+
+    with complete_or_absent(path) as unfinished:
+        if not cv2.imwrite(str(unfinished), np.concatenate(rows, 0)[..., ::-1]):
+            raise VideoError(f"{path}: cannot be written as an image")
 
 
 def _until(
