@@ -99,13 +99,9 @@ def test_sheet(bench, tmp_path, monkeypatch, capsys):
     assert "backwarp" in capsys.readouterr().out
 
 
-# Of a sheet that benchmarks/README.md calls out of date.
-TO_COME = {"backwarp_backward_tuned", "sepconv_band_image", "sepconv_tiled_forward"}
-
-
 def test_every_kernel_is_in_the_sheet():
     text = (scripts.BENCHMARKS / "COST.md").read_text()
     kernels = {kernel.split("<")[0] for kernels in nvrtc.KERNELS.values() for kernel in kernels}
     # What frame_gather does depends on what frame_reach wrote, and only one launch is traced.
-    missing = {"frame_reach", "frame_gather"} | TO_COME
+    missing = {"frame_reach", "frame_gather"}
     assert {kernel for kernel in kernels if f"`{kernel}<" not in text} == missing
