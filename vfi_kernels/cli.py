@@ -1,4 +1,4 @@
-"""The command line: `vfi compare`, and the commands of `cli_video`, `cli_inspect` and `cli_models`.
+"""The command line: `vfi compare`, and the commands of the modules beside this one.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr.
 """
@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from . import __version__, cli_inspect, cli_models, cli_video
+from . import __version__, cli_batch, cli_inspect, cli_models, cli_video
 from .cli_common import Failure, file, first_line
 
 __all__ = ["main"]
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     cli_video.add_commands(commands)
+    cli_batch.add_commands(commands)
     cli_inspect.add_commands(commands)
     command_compare = commands.add_parser(
         "compare",

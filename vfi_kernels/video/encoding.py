@@ -17,8 +17,14 @@ __all__ = ["Encoding", "Writer", "complete_or_absent", "guarded"]
 
 MP4 = (".mp4", ".mov", ".m4v")
 
-# Encoders without a constant rate factor that are told something else, or nothing.
+# Encoders that are always told the same, or nothing.
 FIXED = {"ffv1": {}, "png": {}, "tiff": {}, "mjpeg": {"qmin": "2", "qmax": "2"}}
+
+# Encoders that know quantizers from 2 to 31 instead of a constant rate factor.
+QUANTIZED = ("mpeg4", "mpeg2video", "mpeg1video")
+
+# Codecs whose packets say what the sample aspect ratio is.
+SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
 
 # Encoders' output depends on how many threads they run, which must not be the machine's affair: chunks come
 # from several machines.
@@ -57,6 +63,7 @@ class Encoding:
         first: time of frame 0 in ticks.
         step: ticks that a frame's number counts.
         colour: converts frames to what the encoder takes.
+        aspect: sample aspect ratio that `matroska.set_aspect` has to add, or None.
         chunk_suffix: names a container that holds such packets and their exact times as they are.
 
     Raises:
@@ -86,7 +93,7 @@ class Encoding:
                 rate.
             start: time of frame 0 in the file, seconds.
             codec: name of a video encoder.
-            crf: constant rate factor, where the encoder has one: lower is better and larger.
+            crf: constant rate factor, or what comes close to it in the encoder: lower is better and larger.
             aspect: sample aspect ratio.
             siting: where the source says its chroma samples lie.
             warn: gets one line for each thing that the file cannot hold.
@@ -104,10 +111,10 @@ class Encoding:
                 final.add_stream(codec, rate=fps)
             self.chunk_suffix = _chunk_suffix(codec)
         signals, losses = signalling.encoder_options(frame, codec, siting)
-        self._options = signals | ({} if codec in FIXED else {"crf": str(crf)}) | FIXED.get(codec, {})
+        self._options = signals | _quality(codec, crf)
         for loss in [*self.colour.losses, *losses]:
             warn(loss)
-        self.first, self.step = int(start / self.tick), int((step or 1 / fps) / self.tick)
+        self.first, self.step = round(start / self.tick), int((step or 1 / fps) / self.tick)
         self._global_header = bool(final.format.flags & av.format.Flags.global_header.value)
         variable = step not in (None, 1 / fps)
         avi = final.format.name == "avi"
@@ -116,10 +123,14 @@ class Encoding:
         # AVI shows frames in the order of the file, and MP4 states their lengths in it, whose sum is the
         # clip's only where the last one shown is the last one there.
         self._in_order = avi or (variable and self.target.suffix in MP4)
-        if aspect and codec == "ffv1":
-            # PyAV sets it in the encoder, which for FFV1 is not where containers look.
-            warn(f"the sample aspect ratio {aspect} is not kept in FFV1")
-            self._aspect = None
+        self.aspect = None
+        held = self.target.suffix in MP4 or encoder.canonical_name in SHAPED or final.format.name == "image2"
+        if aspect not in (None, 1) and not held:
+            if final.format.name in ("matroska", "webm"):
+                self.aspect = aspect
+            else:
+                kind = final.format.name
+                warn(f"{kind} does not hold the sample aspect ratio {aspect} with {codec}; .mkv does")
 
     def converter(self) -> Converter:
         """Like `colour`, for another thread."""
@@ -252,6 +263,19 @@ def _encoder(name: str) -> av.Codec:
     if encoder is None or encoder.type != "video":
         raise VideoError(f"there is no video encoder {name!r}")
     return encoder
+
+
+def _quality(codec: str, crf: int) -> dict[str, str]:
+    """The encoder's options for a constant rate factor."""
+    if codec in FIXED:
+        return FIXED[codec]
+    if codec in QUANTIZED:
+        # H.264's steps double every six numbers, and are what theirs are at 10.
+        step = str(min(max(round(2 ** ((crf - 10) / 6)), 2), 31))
+        return {"qmin": step, "qmax": step}
+    if codec.endswith("_nvenc"):
+        return {"rc": "vbr", "cq": str(crf)}
+    return {"crf": str(crf)}
 
 
 def _chunk_suffix(codec: str) -> str:

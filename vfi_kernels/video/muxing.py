@@ -8,7 +8,7 @@ from fractions import Fraction
 from heapq import merge as merged
 from pathlib import Path
 
-from . import limits, sequences, streams
+from . import limits, matroska, sequences, streams
 from ._av import VideoError, av
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
@@ -69,6 +69,8 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
                         sequences.write_gif(temporary, _frames(plan, facts, encoding), encoding.fps)
                 else:
                     _write(plan, facts, encoding, reader, temporary)
+                if encoding.aspect and not matroska.set_aspect(temporary, encoding.aspect):
+                    warn(f"{plan.target}: the sample aspect ratio {encoding.aspect} is not kept")
     plan.discard()
     if held := sum(fact["held"] for fact in facts):
         warn(f"{plan.source}: {held} frames could not be decoded, and the last good one was held")
@@ -96,12 +98,9 @@ class _Output:
         if isinstance(reader, Images):
             return
         streams.set_rotation(reader.first, self.container, self.video, warn)
-        stretched = options.slow_motion != 1
-        sound = not stretched or options.slow_motion_audio == "keep"
-        if reader.audio and not sound:
-            warn(
-                "sound left out: slow motion does not stretch it; --slow-motion-audio keep copies it as it is"
-            )
+        sound = options.slow_motion_audio if options.slow_motion != 1 else "keep"
+        if reader.audio and sound == "drop":
+            warn("sound left out: --slow-motion-audio stretch keeps it, at its pitch")
         self.source = opened(plan.source, limits.UNLIMITED)  # `reader` has checked
         with guarded(str(plan.target)):
             self.companions = streams.Companions(
@@ -121,8 +120,9 @@ class _Output:
             return
         keep_going = plan.options.keep_going
         for packet in packets(self.source, plan.source, self.companions.streams, keep_going=keep_going):
-            if made := self.companions.packet(packet):
-                yield made
+            with guarded(str(plan.source)):
+                made = list(self.companions.packets(packet))
+            yield from made
 
     def __enter__(self) -> _Output:
         return self

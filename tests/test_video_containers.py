@@ -1,0 +1,120 @@
+"""What encoders and containers do differently: the shape of pixels, quality, alpha beside the pictures."""
+
+# ruff: noqa: E402 (imports follow importorskip)
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
+pytest.importorskip("cv2", reason="clips are made with OpenCV")
+
+from clips import frames_of, make_clip, planes_of, times_of
+
+from vfi_kernels import models
+from vfi_kernels.video import compare, interpolate, mean_score
+
+F = Fraction
+BLEND = models.create("blend")
+
+
+def aspect_of(path: Path) -> Fraction | None:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].sample_aspect_ratio
+
+
+@pytest.mark.parametrize(
+    ("codec", "target"),
+    [
+        ("ffv1", "out.mkv"),
+        ("libvpx-vp9", "out.webm"),
+        ("libsvtav1", "out.mkv"),
+        ("prores_ks", "out.mkv"),
+        ("libx264", "out.mkv"),
+        ("libsvtav1", "out.mp4"),
+        ("prores_ks", "out.mov"),
+        ("mpeg4", "out.avi"),
+    ],
+)
+@pytest.mark.parametrize("aspect", [F(5, 4), F(3, 4)])
+def test_sample_aspect_ratio(tmp_path: Path, codec: str, target: str, aspect: Fraction) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=12, aspect=aspect, sound="libopus")
+    told: list[str] = []
+    interpolate(source, tmp_path / target, BLEND, codec=codec, warn=told.append)
+    assert not [line for line in told if "aspect" in line]
+    assert aspect_of(tmp_path / target) == aspect
+    # and the file is whole: every frame is there, and found by the index
+    assert times_of(tmp_path / target) == [F(k, 50) for k in range(24)]
+    with av.open(str(tmp_path / target)) as made:
+        made.seek(300_000)
+        assert next(made.decode(video=0)).time <= 0.3
+        assert made.duration == pytest.approx(480_000, abs=30_000)
+
+
+def test_sample_aspect_ratio_that_is_lost_is_told(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=3, aspect=F(4, 3))
+    told: list[str] = []
+    interpolate(source, tmp_path / "out.avi", BLEND, codec="ffv1", warn=told.append)
+    assert told == ["avi does not hold the sample aspect ratio 4/3 with ffv1; .mkv does"]
+    interpolate(source, tmp_path / "square.avi", BLEND, codec="mpeg4", warn=pytest.fail)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
+def test_quality_is_what_crf_says(tmp_path: Path, codec: str) -> None:
+    """Also of encoders that have no constant rate factor."""
+    source = make_clip(tmp_path / "in.mkv", count=10, codec="ffv1", size=(128, 96))
+    sizes, scores = [], []
+    for crf in (16, 22, 40):
+        target = tmp_path / f"{crf}.mkv"
+        interpolate(source, target, models.create("repeat"), codec=codec, crf=crf, factor=1)
+        sizes.append(target.stat().st_size)
+        scores.append(mean_score(compare(source, target)[0]).psnr)
+    assert sizes == sorted(sizes, reverse=True)
+    assert scores[0] > scores[1] > scores[2] + 5
+    assert scores[0] > 40
+
+
+def test_alpha_of_vp9_is_read(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.webm", tmp_path / "out.mkv"
+    with av.open(str(source), "w") as container:
+        options = {"crf": "10", "auto-alt-ref": "0"}
+        video = container.add_stream("libvpx-vp9", rate=25, options=options)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuva420p"
+        for k in range(20):
+            frame = av.VideoFrame(64, 48, "yuva420p")
+            for plane, value in zip(frame.planes, (120, 90, 160, 10 * k), strict=True):
+                plane.update(bytes([value]) * plane.buffer_size)
+            frame.pts, frame.time_base = k, F(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    seen = {"chunk_seconds": F(1, 5), "warn": pytest.fail, "scene_cuts": False}
+    interpolate(source, target, BLEND, codec="ffv1", **seen)
+    made = frames_of(target)
+    assert {frame.format.name for frame in made} == {"yuva420p"}
+    alpha = [int(np.median(np.frombuffer(planes_of(frame)[3], np.uint8))) for frame in made]
+    np.testing.assert_allclose(alpha, np.minimum(5 * np.arange(40), 190), atol=3)
+    # an output without alpha says so, and does not claim to have some
+    told: list[str] = []
+    plain = tmp_path / "plain.webm"
+    interpolate(source, plain, BLEND, codec="libvpx-vp9", crf=40, warn=told.append)
+    assert told == ["libvpx-vp9 does not hold the transparency of yuva420p: stored as yuv420p"]
+    with av.open(str(plain)) as container:
+        assert "alpha_mode" not in {key.lower() for key in container.streams.video[0].metadata}
+
+
+def test_uneven_times_need_no_odd_rate(tmp_path: Path) -> None:
+    """Their average has more digits than a time base."""
+    stamps = [0, 333_667, 700_001, 1_000_003, 1_333_339]
+    source = make_clip(
+        tmp_path / "in.mp4", 30, 5, stamps=stamps, tick=F(1, 10_000_000), start=1_234_567, sound="aac"
+    )
+    interpolate(source, tmp_path / "out.mp4", BLEND, factor=50, warn=pytest.fail)
+    times = times_of(tmp_path / "out.mp4")
+    with av.open(str(source)) as given, av.open(str(tmp_path / "out.mp4")) as made:
+        lengths = [c.streams.video[0].duration * c.streams.video[0].time_base for c in (given, made)]
+        assert abs(lengths[0] - lengths[1]) <= times[1] - times[0]
+    assert abs(times[0] - times_of(source)[0]) < F(1, 1_000_000)
