@@ -114,7 +114,7 @@ def test_a_click_stays_with_its_picture(tmp_path: Path) -> None:
 
 
 def test_no_drift_over_minutes(tmp_path: Path) -> None:
-    """A click every second comes every three; what atempo is off by, a part of its window, does not add up."""
+    """A click every second comes every three; what atempo is off by does not add up."""
     clicks = np.zeros(60 * RATE)
     clicks.reshape(60, RATE)[:, :480] = 12_000 * np.sin(np.arange(480) / 8)
     source = with_sound(
