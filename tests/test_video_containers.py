@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, planes_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Reader, compare, interpolate, mean_score
+from vfi_kernels.video import Reader, Writer, compare, interpolate, mean_score
 
 F = Fraction
 BLEND = models.create("blend")
@@ -128,3 +129,47 @@ def test_uneven_times_need_no_odd_rate(tmp_path: Path, capsys: pytest.CaptureFix
         assert reader.start == 12_347 * tick
     assert cli.main(["plan", str(source), str(tmp_path / "out.mp4"), "--model", "blend"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["out.ogv", "out.y4m"])
+def test_what_a_container_refuses_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Writer, "write", lambda *frame: pytest.fail("a frame was made"))
+    source = make_clip(tmp_path / "in.mp4", count=3)
+    assert cli.main(["interpolate", str(source), str(tmp_path / name), "--model", "blend"]) == 1
+    err = capsys.readouterr().err
+    assert "cannot be written with libx264" in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_webm_has_its_own_codec(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=3)
+    assert cli.main(["interpolate", str(source), str(tmp_path / "out.webm"), "--model", "blend"]) == 0
+    with av.open(str(tmp_path / "out.webm")) as made:
+        assert made.streams.video[0].codec_context.name == "vp9"
+
+
+def test_what_an_edit_list_hides_is_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Clips that were cut between key frames keep the frames from the one before, not to be shown."""
+    whole, source = make_clip(tmp_path / "whole.mp4", count=60, gop=20), tmp_path / "in.mp4"
+    with av.open(str(whole)) as given, av.open(str(source), "w") as container:
+        stream = given.streams.video[0]
+        made = container.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.size:
+                packet.pts -= F(8, 25) / stream.time_base
+                packet.dts -= F(8, 25) / stream.time_base
+                packet.stream = made
+                container.mux(packet)
+    assert len(frames_of(source)) == 52
+    arguments = [str(source), str(tmp_path / "out.mkv"), "--codec", "ffv1"]
+    assert cli.main(["info", *arguments, "--json"]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert tables["input"]["frames"] == 52
+    assert tables["output"]["frames"] == 104
+    assert cli.main(["interpolate", *arguments, "--chunk-seconds", "0.4", "--model", "blend"]) == 0
+    assert times_of(tmp_path / "out.mkv") == [F(k, 50) for k in range(104)]
+    kept = [planes_of(frame) for frame in frames_of(tmp_path / "out.mkv")[::2]]
+    assert kept == [planes_of(frame) for frame in frames_of(source)]

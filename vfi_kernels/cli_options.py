@@ -10,6 +10,9 @@ from .cli_common import file, ratio
 
 __all__ = ["add_files", "add_wishes", "wishes"]
 
+# Where H.264 has no place.
+DEFAULT_CODECS = {".webm": "libvpx-vp9"}
+
 
 def add_files(command: argparse.ArgumentParser, output: str | None = None) -> None:
     """INPUT and OUTPUT; `output` "?" lets the latter be left out."""
@@ -67,7 +70,8 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     cli_models.add_model(command, file)
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
     command.add_argument(
-        "--codec", help="video encoder; ffv1 loses nothing (default: libx264; images have their own)"
+        "--codec",
+        help="video encoder; ffv1 loses nothing (default: libx264, for .webm libvpx-vp9, for images theirs)",
     )
     command.add_argument(
         "--crf",
@@ -128,7 +132,7 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "scene_threshold": arguments.scene_threshold,
         "duplicates": "retime" if arguments.retime_duplicates else "keep",
         "source_fps": arguments.input_fps,
-        "codec": arguments.codec,
+        "codec": arguments.codec or DEFAULT_CODECS.get(arguments.output.suffix.lower()),
         "crf": arguments.crf,
         "keep_going": arguments.keep_going,
         "force": arguments.force,

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 from . import sequences, signalling, timing
@@ -63,6 +64,7 @@ class Encoding:
         first: time of frame 0 in ticks.
         step: ticks that a frame's number counts.
         colour: converts frames to what the encoder takes.
+        codec: name of the encoder.
         aspect: sample aspect ratio that `matroska.set_aspect` has to add, or None.
         chunk_suffix: names a container that holds such packets and their exact times as they are.
 
@@ -99,7 +101,7 @@ class Encoding:
             warn: gets one line for each thing that the file cannot hold.
         """
         self.target = Path(target)
-        self.fps, self._codec, self._aspect = fps, codec, aspect
+        self.fps, self.codec, self._aspect = fps, codec, aspect
         with guarded(str(target)):
             self.tick = timing.common_tick(start, fps, step)
             encoder = _encoder(codec)
@@ -136,8 +138,9 @@ class Encoding:
         """Like `colour`, for another thread."""
         return Converter(*self._signs)
 
-    def open(self, path: Path) -> av.container.OutputContainer:
-        """A container to be written under this name."""
+    def open(self, place: Path | BytesIO) -> av.container.OutputContainer:
+        """A container to be written under this name, or into memory as it would be under the target's."""
+        path = place if isinstance(place, Path) else self.target
         options = {}
         if path.suffix in MP4:
             # It states durations in its own time scale, by default milliseconds, which rounds those of short
@@ -147,14 +150,18 @@ class Encoding:
             # Else all times move where decoding starts before zero.
             options["avoid_negative_ts"] = "disabled"
         kind = "image2" if path == self.target and sequences.is_images(path) else None
-        container = av.open(f"file:{path}", "w", format=kind, container_options=options)
+        if place is path:
+            container = av.open(f"file:{path}", "w", format=kind, container_options=options)
+        else:
+            kind = kind or av.open(f"file:{path}", "w").format.name
+            container = av.open(place, "w", format=kind, container_options=options)
         # Else Matroska numbers its segments at random, and no two runs give the same bytes.
         container.flags |= av.container.Flags.bitexact.value
         return container
 
     def add_to(self, container: av.container.OutputContainer) -> av.VideoStream:
         """The stream of pictures in such a container."""
-        stream = container.add_stream(self._codec, rate=self.fps, options=dict(self._options))
+        stream = container.add_stream(self.codec, rate=self.fps, options=dict(self._options))
         context = stream.codec_context
         context.width, context.height = self.colour.size
         context.pix_fmt = self.colour.format

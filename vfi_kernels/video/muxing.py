@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from heapq import merge as merged
+from io import BytesIO
 from pathlib import Path
 
 from . import limits, matroska, sequences, streams
@@ -33,8 +34,20 @@ def check(plan: Plan, reader: Source, warn: Callable[[str], None]) -> None:
             f"GIF counts hundredths of a second, and browsers show {sequences.GIF_RATE} frames in one at "
             f"most; got {float(encoding.fps):g}"
         )
-    with _Output(plan, encoding, reader, plan.target, warn):
-        pass
+    with _Output(plan, encoding, reader, BytesIO(), warn) as output:
+        if sequences.is_gif(plan.target) or sequences.is_images(plan.target):
+            return
+        try:
+            output.container.start_encoding()
+        except (av.FFmpegError, ValueError) as error:
+            kind = output.container.format.name
+            raise VideoError(
+                f"{plan.target}: {kind} cannot be written with {encoding.codec} "
+                f"({getattr(error, 'strerror', None) or error}); an .mkv output can"
+            ) from error
+        finally:
+            with suppress(Exception):  # of a file without a frame
+                output.container.close()
 
 
 def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int:
@@ -88,12 +101,17 @@ class _Output:
     """
 
     def __init__(
-        self, plan: Plan, encoding: Encoding, reader: Source, path: Path, warn: Callable[[str], None]
+        self,
+        plan: Plan,
+        encoding: Encoding,
+        reader: Source,
+        place: Path | BytesIO,
+        warn: Callable[[str], None],
     ) -> None:
         self.companions = self.source = None
         options = plan.options
         with guarded(str(plan.target)):
-            self.container = encoding.open(path)
+            self.container = encoding.open(place)
             self.video = None if sequences.is_gif(plan.target) else encoding.add_to(self.container)
         if isinstance(reader, Images):
             return
