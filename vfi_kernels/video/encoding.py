@@ -33,9 +33,11 @@ THREADS = 8
 
 
 @contextmanager
-def complete_or_absent(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`: renamed to `path` when the block ends well, else deleted."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+def complete_or_absent(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary name beside `path`, or in `folder` of the same disk: renamed to `path` when the block ends
+    well, else deleted.
+    """
+    temporary = (folder or path.parent) / f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}"
     try:
         yield temporary
         # The rename must not reach the disk before the data does.

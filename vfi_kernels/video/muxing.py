@@ -74,9 +74,10 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
         encoding = encoding_for(reader, plan.target, plan.options)
         if sequences.is_images(plan.target):
             with guarded(str(plan.target)):
-                sequences.write_images(plan.target, _files(plan))
+                sequences.write_images(plan.target, _files(plan), plan.folder)
         else:
-            with complete_or_absent(plan.target) as temporary:
+            # In the work folder, where a next run clears what a kill has left.
+            with complete_or_absent(plan.target, plan.folder) as temporary:
                 if sequences.is_gif(plan.target):
                     with guarded(str(plan.target)):
                         sequences.write_gif(temporary, _frames(plan, facts, encoding), encoding.fps)
