@@ -14,7 +14,7 @@ import pytest
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
-from clips import frames_of, make_clip, planes_of, times_of
+from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
 from vfi_kernels.video import Reader, Writer, compare, interpolate, mean_score
@@ -139,9 +139,19 @@ def test_what_a_container_refuses_is_told_before_the_work(
     source = make_clip(tmp_path / "in.mp4", count=3)
     assert cli.main(["interpolate", str(source), str(tmp_path / name), "--model", "blend"]) == 1
     err = capsys.readouterr().err
-    assert "cannot be written with libx264" in err
+    assert "does not take libx264 with" in err
     assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
+@pytest.mark.parametrize("fps", [25, 50])
+def test_sound_begins_where_it_did(tmp_path: Path, target: str, fps: Fraction) -> None:
+    """Beside the pictures, to less than what a frame lasts: MPEG-TS begins neither at zero."""
+    source = make_clip(tmp_path / "in.ts", 25, 20, sound="aac")
+    interpolate(source, tmp_path / target, BLEND, fps=fps, warn=pytest.fail)
+    gaps = [sound_of(path)[0][0] - times_of(path)[0] for path in (source, tmp_path / target)]
+    assert abs(gaps[0] - gaps[1]) < F(1, 500)
 
 
 def test_webm_has_its_own_codec(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 
 from . import sequences, signalling, timing
@@ -17,6 +18,7 @@ from .colour import Converter
 __all__ = ["Encoding", "Writer", "complete_or_absent", "guarded"]
 
 MP4 = (".mp4", ".mov", ".m4v")
+MOVIE_TICKS = 90_000  # a second, at least
 
 # Encoders that are always told the same, or nothing.
 FIXED = {"ffv1": {}, "png": {}, "tiff": {}, "mjpeg": {"qmin": "2", "qmax": "2"}}
@@ -145,9 +147,10 @@ class Encoding:
         path = place if isinstance(place, Path) else self.target
         options = {}
         if path.suffix in MP4:
-            # It states durations in its own time scale, by default milliseconds, which rounds those of short
-            # clips.
-            options["movie_timescale"] = str(self.tick.denominator)
+            # It states durations, and when streams begin, in its own time scale: by default milliseconds,
+            # which rounds those of short clips; that of the pictures alone would move the sound.
+            ticks = self.tick.denominator
+            options["movie_timescale"] = str(ticks * ceil(MOVIE_TICKS / ticks))
         if path.suffix == ".nut":
             # Else all times move where decoding starts before zero.
             options["avoid_negative_ts"] = "disabled"

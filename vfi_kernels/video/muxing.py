@@ -42,8 +42,8 @@ def check(plan: Plan, reader: Source, warn: Callable[[str], None]) -> None:
         except (av.FFmpegError, ValueError) as error:
             kind = output.container.format.name
             raise VideoError(
-                f"{plan.target}: {kind} cannot be written with {encoding.codec} "
-                f"({getattr(error, 'strerror', None) or error}); an .mkv output can"
+                f"{plan.target}: {kind} does not take {encoding.codec} with the input's other streams "
+                f"({getattr(error, 'strerror', None) or error}); an .mkv output does"
             ) from error
         finally:
             with suppress(Exception):  # of a file without a frame

@@ -178,7 +178,7 @@ def folder_of(target: Path) -> Path:
 
 def in_words(count: int) -> str:
     """A number of bytes."""
-    return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 def clear(folder: Path, pattern: re.Pattern[str]) -> None:
