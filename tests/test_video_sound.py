@@ -17,7 +17,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import make_clip, sound_of, times_of
 
 from vfi_kernels import models
-from vfi_kernels.video import interpolate
+from vfi_kernels.video import VideoError, interpolate
 
 F = Fraction
 BLEND = models.create("blend")
@@ -132,3 +132,23 @@ def test_kept_as_it_is_where_nothing_is_stretched(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mkv", count=10, sound="aac", codec="ffv1")
     interpolate(source, tmp_path / "out.mkv", BLEND, slow_motion_audio="stretch", warn=pytest.fail)
     assert sound_of(tmp_path / "out.mkv") == sound_of(source)
+
+
+def test_damaged_sound_is_told_or_filled(tmp_path: Path) -> None:
+    whole, source = make_clip(tmp_path / "whole.mkv", count=50, sound="flac"), tmp_path / "in.mkv"
+    with av.open(str(whole)) as given, av.open(str(source), "w") as container:
+        streams = {s.index: container.add_stream_from_template(s, opaque=True) for s in given.streams}
+        for number, packet in enumerate(packet for packet in given.demux() if packet.size):
+            made = av.Packet(bytes(packet))
+            if packet.stream.type == "audio" and number % 4 == 0:
+                made = av.Packet(bytes(packet.size))
+            made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+            made.duration, made.is_keyframe = packet.duration, packet.is_keyframe
+            made.stream = streams[packet.stream.index]
+            container.mux(made)
+    how = {"slow_motion": 2, "slow_motion_audio": "stretch", "overwrite": True}
+    with pytest.raises(VideoError, match="Invalid data"):
+        interpolate(source, tmp_path / "out.mkv", BLEND, **how)
+    interpolate(source, tmp_path / "out.mkv", BLEND, keep_going=True, **how)
+    samples, _ = heard(tmp_path / "out.mkv")
+    assert len(samples) / RATE == pytest.approx(4, abs=0.4)

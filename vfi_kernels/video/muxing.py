@@ -139,8 +139,13 @@ class _Output:
             return
         keep_going = plan.options.keep_going
         for packet in packets(self.source, plan.source, self.companions.streams, keep_going=keep_going):
-            with guarded(str(plan.source)):
-                made = list(self.companions.packets(packet))
+            try:
+                with guarded(str(plan.source)):
+                    made = list(self.companions.packets(packet))
+            except VideoError:
+                if not keep_going:
+                    raise
+                continue
             yield from made
 
     def __enter__(self) -> _Output:
