@@ -144,7 +144,7 @@ def test_what_a_container_refuses_is_told_before_the_work(
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-@pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
+@pytest.mark.parametrize("target", ["out.mp4", "out.MOV", "out.mkv"])
 @pytest.mark.parametrize("fps", [25, 50])
 def test_sound_begins_where_it_did(tmp_path: Path, target: str, fps: Fraction) -> None:
     """Beside the pictures, to less than what a frame lasts: MPEG-TS begins neither at zero."""

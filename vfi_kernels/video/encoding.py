@@ -128,9 +128,13 @@ class Encoding:
             raise VideoError(f"{target}: AVI has no time stamps for a variable rate; MP4 and MKV do")
         # AVI shows frames in the order of the file, and MP4 states their lengths in it, whose sum is the
         # clip's only where the last one shown is the last one there.
-        self._in_order = avi or (variable and self.target.suffix in MP4)
+        self._in_order = avi or (variable and self.target.suffix.lower() in MP4)
         self.aspect = None
-        held = self.target.suffix in MP4 or encoder.canonical_name in SHAPED or final.format.name == "image2"
+        held = (
+            self.target.suffix.lower() in MP4
+            or encoder.canonical_name in SHAPED
+            or final.format.name == "image2"
+        )
         if aspect not in (None, 1) and not held:
             if final.format.name in ("matroska", "webm"):
                 self.aspect = aspect
@@ -146,7 +150,7 @@ class Encoding:
         """A container to be written under this name, or into memory as it would be under the target's."""
         path = place if isinstance(place, Path) else self.target
         options = {}
-        if path.suffix in MP4:
+        if path.suffix.lower() in MP4:
             # It states durations, and when streams begin, in its own time scale: by default milliseconds,
             # which rounds those of short clips; that of the pictures alone would move the sound.
             ticks = self.tick.denominator
