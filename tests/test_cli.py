@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
@@ -15,6 +16,7 @@ pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 from clips import SHARED, frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
+from vfi_kernels.models import checkpoints
 from vfi_kernels.video import Encoding, Reader, Writer
 
 
@@ -65,6 +67,69 @@ def test_wrong_usage_is_2(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "OUTPUT" in fails(capsys, 2, "interpolate", clip)
     assert "invalid choice" in fails(capsys, 2, "interpolat", clip, target)
     assert not target.exists()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random ones of a small network."""
+    torch.manual_seed(3)
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    checkpoints.write(file, models.create("rife_v4.15.lite").state_dict(), "rife_v4.15.lite")
+    return file
+
+
+def test_model_options(clip: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They reach the model, the plan knows them, and a run is not gone on with by others."""
+    made = {}
+    model = ["--checkpoint", weights, "--model", "rife_v4.15.lite", "--codec", "ffv1"]
+    for options in ((), ("tta=true",), ("tta=true", "scale=0.5")):
+        given = [part for option in options for part in ("--model-option", option)]
+        target = tmp_path / "out.mkv"
+        assert cli.main([str(a) for a in ["interpolate", clip, target, *model, *given, "--overwrite"]]) == 0
+        made[options] = [planes_of(frame) for frame in frames_of(target)]
+        assert [k % 2 for k in range(12) if made[options][k] != made[()][k]] == [1] * (5 if options else 0)
+    assert made["tta=true", "scale=0.5"] != made["tta=true",]
+
+    parts = tmp_path / "parts.mkv"
+    assert cli.main([str(a) for a in ["plan", clip, parts, *model, *given]]) == 0
+    folder = tmp_path / "parts.mkv.vfi"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["options"]["model_options"] == {"tta": True, "scale": 0.5}
+    assert cli.main(["run", str(folder)]) == 0
+    capsys.readouterr()
+    assert "was begun with model options {'tta': True, 'scale': 0.5}, not {}" in fails(
+        capsys, 1, "interpolate", clip, parts, *model, "--resume"
+    )
+    assert cli.main(["merge", str(folder)]) == 0
+    assert [planes_of(frame) for frame in frames_of(parts)] == made["tta=true", "scale=0.5"]
+
+
+def test_wrong_model_options_are_2(
+    clip: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, option, message in (
+        ((), "scale=2", "flow has no options; got 'scale=2'"),
+        (("--checkpoint", weights, "--model", "rife_v4.15.lite"), "sclae=2", "has ensemble, scale, tta; got"),
+        (
+            ("--checkpoint", weights, "--model", "rife_v4.15.lite"),
+            "tta=yes",
+            "tta must be true or false; got",
+        ),
+        (("--checkpoint", weights, "--model", "rife_v4.15.lite"), "scale=", "scale must be a number; got ''"),
+        (("--checkpoint", weights, "--model", "rife_v4.15.lite"), "scale=3", "must be 0.25, 0.5, 1, 2 or 4"),
+    ):
+        for command in ("interpolate", "plan", "preview", "info"):
+            line = fails(capsys, 2, command, clip, tmp_path / "o.mkv", *model, "--model-option", option)
+            assert message in line
+
+
+def test_options_of_every_model() -> None:
+    assert models.registry.options("rife") == {"scale": 1.0, "tta": False}
+    assert models.registry.options("rife_v4.6") == {"ensemble": False, "scale": 1.0, "tta": False}
+    assert models.registry.options("dvf") == {"mode": "interpolate", "multiscale": False}
+    assert models.registry.options("sepconv") == {"padding": None}
+    assert models.registry.options("superslomo") == {"align_corners": True, "size": "pad"}
+    assert models.registry.options("flow") == {}
 
 
 def test_failure_is_1(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,8 +135,13 @@ def test_common_tick_divides_both(first: Fraction, fps: Fraction) -> None:
 
 
 def test_common_tick_that_no_container_holds() -> None:
+    """The rate is kept, and the first frame's time to a ten-millionth of a second."""
+    tick = timing.common_tick(F(1, 90001), F(119993, 1001))
+    assert (F(1001, 119993) / tick).denominator == 1
+    assert tick <= F(1, 9_000_000)
+    assert tick.denominator < 2**31
     with pytest.raises(ValueError, match="32-bit time base"):
-        timing.common_tick(F(1, 90001), F(119993, 1001))
+        timing.common_tick(F(0), F(2**31, 2**29 + 1))
     with pytest.raises(ValueError, match="10001 frames a second is more than 10000"):
         timing.common_tick(F(0), F(10001))
 

@@ -232,7 +232,7 @@ def test_full_disk_keeps_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr(plans.Plan, "free", 100)
         told: list[str] = []
-        with pytest.raises(VideoError, match=r"disk full, 0\.00 GB needed, 0\.00 GB free"):
+        with pytest.raises(VideoError, match=r"disk full, 0\.0[1-9] MB needed, 0\.00 MB free"):
             interpolate(source, target, BLEND, resume=True, **SHORT | {"warn": told.append})
         assert len(told) == 1
         assert "may be needed" in told[0]
@@ -297,10 +297,31 @@ def test_damaged_and_foreign_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = tmp_path / "out.mp4.vfi"
     (folder / "00000.nut").write_bytes((folder / "00000.nut").read_bytes()[:-10])
     (folder / ".00003.0123abcd.part.nut").write_bytes(b"what a killed run left")
+    (folder / ".out.0123abcd.part.mp4").write_bytes(b"what a killed merge left")
+    (folder / ".out.0123abcd.part").mkdir()
+    (folder / ".out.0123abcd.part" / "000000.png").write_bytes(b"and one of images")
     (folder / "notes.txt").write_text("of the user")
     interpolate(source, target, BLEND, resume=True, **SHORT)
     assert target.read_bytes() == undisturbed
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out", "out.gif"])
+def test_a_killed_merge_leaves_nothing_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """All that is unfinished lies in the work folder, where the next run clears it."""
+    seen: set[Path] = set()
+    replace = os.replace
+
+    def watched(source: Path, place: Path) -> None:
+        seen.add(Path(source).relative_to(tmp_path).parents[-2])
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", watched)
+    interpolate(clip_of(tmp_path, count=4), tmp_path / target, BLEND, **SHORT)
+    assert seen == {Path(f"{target}.vfi")}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", target]
 
 
 def test_resume_begins_where_nothing_was(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "variable rate, 3 lengths of frames" in out
     assert "the input's, in slow motion" in out
-    assert "sound left out: slow motion does not stretch it" in out
+    assert "sound left out: --slow-motion-audio stretch keeps it" in out
     assert not (tmp_path / "out.webm").exists()
     assert not (tmp_path / "out.webm.vfi").exists()
     _, err = told(capsys, 1, "info", tmp_path / "none.mp4")

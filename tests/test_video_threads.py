@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,33 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     source = make_clip(tmp_path / "in.mp4", count=100)
     assert interpolate(source, tmp_path / "out.mp4", BLEND) == 200
     assert most <= 2 * pipeline.AHEAD + 6
+
+
+@pytest.mark.parametrize("options", [{}, {"duplicates": "retime"}])
+def test_few_frames_are_rgb_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    """Frames that wait are as small as they were decoded, also where cuts and repeats are sought."""
+    alive, most = 0, 0
+    whole = pipeline.Shown.__dict__["_whole"].func
+
+    def counted(self: pipeline.Shown) -> torch.Tensor:
+        nonlocal alive, most
+
+        def gone() -> None:
+            nonlocal alive
+            alive -= 1
+
+        alive += 1
+        most = max(most, alive)
+        weakref.finalize(self, gone)
+        return whole(self)
+
+    monkeypatch.setattr(pipeline.Shown.__dict__["_whole"], "func", counted)
+    monkeypatch.setattr(Writer, "write", after(0, Writer.write, lambda: time.sleep(0.005)))
+    source = make_clip(tmp_path / "in.mp4", count=40)
+    assert interpolate(source, tmp_path / "out.mp4", BLEND, **options) == 80
+    assert 2 <= most <= 3
 
 
 def test_ahead_is_the_iterator() -> None:

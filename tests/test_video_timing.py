@@ -71,10 +71,7 @@ def test_slow_motion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_slow_motion_and_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_clip(tmp_path / "in.mkv", count=10, sound="flac")
-    told = (
-        "vfi: warning: sound left out: slow motion does not stretch it; "
-        "--slow-motion-audio keep copies it as it is\n"
-    )
+    told = "vfi: warning: sound left out: --slow-motion-audio stretch keeps it, at its pitch\n"
     target = tmp_path / "out.mkv"
     run(source, target, "--slow-motion", 2, warnings=told, capsys=capsys)
     with av.open(str(target)) as made:
@@ -171,7 +168,7 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--vfr", "--factor", "2.5"], "must be whole with --vfr; got 5/2"),
         (["--slow-motion", "0"], "above zero"),
         (["--slow-motion-audio", "keep"], "needs --slow-motion"),
-        (["--slow-motion", "2", "--slow-motion-audio", "stretch"], "invalid choice"),
+        (["--slow-motion", "2", "--slow-motion-audio", "loud"], "invalid choice"),
         (["--scene-threshold", "1.5"], "at most 1"),
         (["--scene-threshold", "0.5", "--no-scene-cuts"], "not allowed with"),
     ):

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from . import __version__, cli_eval, cli_inspect, cli_models, cli_video
+from . import __version__, cli_batch, cli_eval, cli_inspect, cli_models, cli_video
 from .cli_common import Failure, file, first_line
 
 __all__ = ["main"]
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     cli_video.add_commands(commands)
+    cli_batch.add_commands(commands)
     cli_inspect.add_commands(commands)
     command_compare = commands.add_parser(
         "compare",

@@ -10,7 +10,8 @@ from typing import Any
 from . import cli_models
 from .cli_common import device, file, ratio
 from .cli_feedback import Feedback
-from .cli_video import add_wishes, told, wishes
+from .cli_options import add_files, add_wishes, wishes
+from .cli_video import told
 
 __all__ = ["add_commands"]
 
@@ -22,7 +23,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="what is in a video, what would be made of it, and why",
         description="Tell what is in INPUT and what vfi interpolate with the same options would make of it.",
     )
-    add_wishes(info, output="?")
+    add_files(info, output="?")
+    add_wishes(info)
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=lambda arguments: _info(info, arguments))
 
@@ -41,8 +43,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     preview.add_argument(
         "--seconds", type=ratio, default=10, metavar="S", help="from the start (default: %(default)s)"
     )
-    preview.add_argument("--model", metavar="NAME", help="one of those that vfi models lists (default: flow)")
-    preview.add_argument("--checkpoint", metavar="FILE", type=file, help="weights of the model")
+    cli_models.add_model(preview, file)
     preview.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
     preview.add_argument("--overwrite", action="store_true", help="replace what exists")
     preview.set_defaults(run=lambda arguments: _preview(preview, arguments))
@@ -80,11 +81,12 @@ def _preview(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     clip: Path = arguments.clip
     sheet: Path = arguments.sheet or clip.with_suffix(".png")
     name = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
+    options = cli_models.options_for(parser, name, arguments.model_option)
     place = device(parser, arguments.device)
     with Feedback() as feedback, told():
         for target in (clip, sheet):
             video.jobs.check_target(arguments.input, target, arguments.overwrite)
-        model = models.create(name, checkpoint=arguments.checkpoint)
+        model = models.create(name, checkpoint=arguments.checkpoint, **options)
         worst = preview.preview(
             arguments.input,
             clip,

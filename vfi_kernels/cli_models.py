@@ -7,8 +7,9 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["add_commands", "model_for"]
+__all__ = ["add_commands", "add_model", "model_for", "options_for"]
 
 
 def add_commands(commands: argparse._SubParsersAction, file: Callable[[str], Path]) -> None:
@@ -31,6 +32,55 @@ def add_commands(commands: argparse._SubParsersAction, file: Callable[[str], Pat
     convert.add_argument("--model", metavar="NAME", help="what the weights are for (default: what they fit)")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     convert.set_defaults(run=lambda options: _convert(convert, options))
+
+
+def add_model(command: argparse.ArgumentParser, file: Callable[[str], Path]) -> None:
+    """Adds what says which model makes the frames."""
+    command.add_argument(
+        "--model",
+        metavar="NAME",
+        help="one of those that vfi models lists (default: flow, or what --checkpoint fits)",
+    )
+    command.add_argument(
+        "--checkpoint", metavar="FILE", type=file, help="weights of the model, as its authors released them"
+    )
+    command.add_argument(
+        "--model-option",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an argument of the model, as scale=0.5 or tta=true: docs/models.md; may be repeated",
+    )
+
+
+def options_for(parser: argparse.ArgumentParser, name: str, given: list[str]) -> dict[str, Any]:
+    """The arguments of model `name` that `--model-option` gives, KEY=VALUE each."""
+    from .models import registry
+
+    known = registry.options(name)
+    found: dict[str, Any] = {}
+    for text in given:
+        key, _, value = text.partition("=")
+        if key not in known:
+            has = ", ".join(known) or "no options"
+            parser.error(f"argument --model-option: {name} has {has}; got {text!r}")
+        try:
+            found[key] = _read(value, known[key])
+        except ValueError:
+            kind = "true or false" if isinstance(known[key], bool) else "a number"
+            parser.error(f"argument --model-option: {key} must be {kind}; got {value!r}")
+    try:
+        registry.blank(name, **found)
+    except ValueError as error:
+        parser.error(f"argument --model-option: {error}")
+    return found
+
+
+def _read(text: str, default: object) -> object:
+    """A value of the kind that the default is of."""
+    if isinstance(default, bool):
+        return bool(("false", "true").index(text))
+    return float(text) if isinstance(default, float) else text
 
 
 def model_for(parser: argparse.ArgumentParser, name: str | None, checkpoint: Path | None) -> str:

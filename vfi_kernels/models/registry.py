@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,18 @@ from .sepconv import SepConv
 from .sepconv_plus import SepConvPlus
 from .superslomo import SuperSloMo
 
-__all__ = ["Entry", "advice", "blank", "create", "detect", "entry", "fitted", "names", "parameters"]
+__all__ = [
+    "Entry",
+    "advice",
+    "blank",
+    "create",
+    "detect",
+    "entry",
+    "fitted",
+    "names",
+    "options",
+    "parameters",
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,9 @@ class Entry:
     def learned(self) -> bool:
         return self.licence is not None
 
+
+# Arguments that tell one of the names below from another.
+NAMED = ("any_time", "double")
 
 NONCOMMERCIAL = "non-commercial research"
 PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
@@ -83,6 +98,22 @@ def entry(name: str) -> Entry:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(MODELS)}"
         raise ValueError(f"unknown model {name!r}; {hint}")
     return MODELS[name]
+
+
+def options(name: str) -> dict[str, object]:
+    """The arguments that model `name` takes, with their defaults.
+
+    Raises:
+        ValueError: no such model; the message names the nearest.
+    """
+    factory = entry(name).factory
+    found: dict[str, object] = {}
+    for owner in (factory.func if isinstance(factory, partial) else factory).__mro__:
+        arguments = inspect.signature(owner.__init__).parameters.values()
+        found |= {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY and a.name not in NAMED}
+        if all(a.kind is not a.VAR_KEYWORD for a in arguments):
+            break  # nothing is passed on
+    return found
 
 
 def create(name: str, *, checkpoint: str | os.PathLike[str] | None = None, **options: object) -> Interpolator:
@@ -157,10 +188,10 @@ def _refuse_misfit(
 
 
 @cache
-def blank(name: str) -> Interpolator:
+def blank(name: str, **options: object) -> Interpolator:
     """A model without numbers."""
     with torch.device("meta"):
-        return MODELS[name].factory()
+        return MODELS[name].factory(**options)
 
 
 def _expected(name: str) -> tuple[Shapes, tuple[str, ...]]:

@@ -103,6 +103,19 @@ class Converter:
         """
         return self._shown.decode(planes)
 
+    def pixels(self, planes: list[np.ndarray], rows: np.ndarray, columns: np.ndarray) -> Tensor:
+        """The colours of some pixels of `planes`, rows [R, 1] by columns [1, C]: [R, C, 3] float32 in [0, 1].
+
+        Chroma is that of the nearest sample above and to the left.
+        """
+        layout = self._shown.layout
+        picked = []
+        for channel, plane in enumerate(planes):
+            down, across = (layout.down, layout.across) if channel in (1, 2) else (0, 0)
+            picked.append(torch.from_numpy(plane[rows >> down, columns >> across]))
+        coding = replace(self._shown, layout=layout._replace(down=0, across=0))
+        return coding.decode(picked)[0].clamp(0, 1).permute(1, 2, 0)
+
     def to_rgb(self, frame: av.VideoFrame) -> Tensor:
         """`decode` of `planes`."""
         return self.decode([torch.from_numpy(plane) for plane in self.planes(frame)])

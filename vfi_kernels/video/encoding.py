@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from io import BytesIO
+from math import ceil
 from pathlib import Path
 
 from . import sequences, signalling, timing
@@ -16,9 +18,16 @@ from .colour import Converter
 __all__ = ["Encoding", "Writer", "complete_or_absent", "guarded"]
 
 MP4 = (".mp4", ".mov", ".m4v")
+MOVIE_TICKS = 90_000  # a second, at least
 
-# Encoders without a constant rate factor that are told something else, or nothing.
+# Encoders that are always told the same, or nothing.
 FIXED = {"ffv1": {}, "png": {}, "tiff": {}, "mjpeg": {"qmin": "2", "qmax": "2"}}
+
+# Encoders that know quantizers from 2 to 31 instead of a constant rate factor.
+QUANTIZED = ("mpeg4", "mpeg2video", "mpeg1video")
+
+# Codecs whose packets say what the sample aspect ratio is.
+SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
 
 # Encoders' output depends on how many threads they run, which must not be the machine's affair: chunks come
 # from several machines.
@@ -26,9 +35,11 @@ THREADS = 8
 
 
 @contextmanager
-def complete_or_absent(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`: renamed to `path` when the block ends well, else deleted."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+def complete_or_absent(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary name beside `path`, or in `folder` of the same disk: renamed to `path` when the block ends
+    well, else deleted.
+    """
+    temporary = (folder or path.parent) / f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}"
     try:
         yield temporary
         # The rename must not reach the disk before the data does.
@@ -57,6 +68,8 @@ class Encoding:
         first: time of frame 0 in ticks.
         step: ticks that a frame's number counts.
         colour: converts frames to what the encoder takes.
+        codec: name of the encoder.
+        aspect: sample aspect ratio that `matroska.set_aspect` has to add, or None.
         chunk_suffix: names a container that holds such packets and their exact times as they are.
 
     Raises:
@@ -86,13 +99,13 @@ class Encoding:
                 rate.
             start: time of frame 0 in the file, seconds.
             codec: name of a video encoder.
-            crf: constant rate factor, where the encoder has one: lower is better and larger.
+            crf: constant rate factor, or what comes close to it in the encoder: lower is better and larger.
             aspect: sample aspect ratio.
             siting: where the source says its chroma samples lie.
             warn: gets one line for each thing that the file cannot hold.
         """
         self.target = Path(target)
-        self.fps, self._codec, self._aspect = fps, codec, aspect
+        self.fps, self.codec, self._aspect = fps, codec, aspect
         with guarded(str(target)):
             self.tick = timing.common_tick(start, fps, step)
             encoder = _encoder(codec)
@@ -104,10 +117,10 @@ class Encoding:
                 final.add_stream(codec, rate=fps)
             self.chunk_suffix = _chunk_suffix(codec)
         signals, losses = signalling.encoder_options(frame, codec, siting)
-        self._options = signals | ({} if codec in FIXED else {"crf": str(crf)}) | FIXED.get(codec, {})
+        self._options = signals | _quality(codec, crf)
         for loss in [*self.colour.losses, *losses]:
             warn(loss)
-        self.first, self.step = int(start / self.tick), int((step or 1 / fps) / self.tick)
+        self.first, self.step = round(start / self.tick), int((step or 1 / fps) / self.tick)
         self._global_header = bool(final.format.flags & av.format.Flags.global_header.value)
         variable = step not in (None, 1 / fps)
         avi = final.format.name == "avi"
@@ -115,35 +128,49 @@ class Encoding:
             raise VideoError(f"{target}: AVI has no time stamps for a variable rate; MP4 and MKV do")
         # AVI shows frames in the order of the file, and MP4 states their lengths in it, whose sum is the
         # clip's only where the last one shown is the last one there.
-        self._in_order = avi or (variable and self.target.suffix in MP4)
-        if aspect and codec == "ffv1":
-            # PyAV sets it in the encoder, which for FFV1 is not where containers look.
-            warn(f"the sample aspect ratio {aspect} is not kept in FFV1")
-            self._aspect = None
+        self._in_order = avi or (variable and self.target.suffix.lower() in MP4)
+        self.aspect = None
+        held = (
+            self.target.suffix.lower() in MP4
+            or encoder.canonical_name in SHAPED
+            or final.format.name == "image2"
+        )
+        if aspect not in (None, 1) and not held:
+            if final.format.name in ("matroska", "webm"):
+                self.aspect = aspect
+            else:
+                kind = final.format.name
+                warn(f"{kind} does not hold the sample aspect ratio {aspect} with {codec}; .mkv does")
 
     def converter(self) -> Converter:
         """Like `colour`, for another thread."""
         return Converter(*self._signs)
 
-    def open(self, path: Path) -> av.container.OutputContainer:
-        """A container to be written under this name."""
+    def open(self, place: Path | BytesIO) -> av.container.OutputContainer:
+        """A container to be written under this name, or into memory as it would be under the target's."""
+        path = place if isinstance(place, Path) else self.target
         options = {}
-        if path.suffix in MP4:
-            # It states durations in its own time scale, by default milliseconds, which rounds those of short
-            # clips.
-            options["movie_timescale"] = str(self.tick.denominator)
+        if path.suffix.lower() in MP4:
+            # It states durations, and when streams begin, in its own time scale: by default milliseconds,
+            # which rounds those of short clips; that of the pictures alone would move the sound.
+            ticks = self.tick.denominator
+            options["movie_timescale"] = str(ticks * ceil(MOVIE_TICKS / ticks))
         if path.suffix == ".nut":
             # Else all times move where decoding starts before zero.
             options["avoid_negative_ts"] = "disabled"
         kind = "image2" if path == self.target and sequences.is_images(path) else None
-        container = av.open(f"file:{path}", "w", format=kind, container_options=options)
+        if place is path:
+            container = av.open(f"file:{path}", "w", format=kind, container_options=options)
+        else:
+            kind = kind or av.open(f"file:{path}", "w").format.name
+            container = av.open(place, "w", format=kind, container_options=options)
         # Else Matroska numbers its segments at random, and no two runs give the same bytes.
         container.flags |= av.container.Flags.bitexact.value
         return container
 
     def add_to(self, container: av.container.OutputContainer) -> av.VideoStream:
         """The stream of pictures in such a container."""
-        stream = container.add_stream(self._codec, rate=self.fps, options=dict(self._options))
+        stream = container.add_stream(self.codec, rate=self.fps, options=dict(self._options))
         context = stream.codec_context
         context.width, context.height = self.colour.size
         context.pix_fmt = self.colour.format
@@ -252,6 +279,19 @@ def _encoder(name: str) -> av.Codec:
     if encoder is None or encoder.type != "video":
         raise VideoError(f"there is no video encoder {name!r}")
     return encoder
+
+
+def _quality(codec: str, crf: int) -> dict[str, str]:
+    """The encoder's options for a constant rate factor."""
+    if codec in FIXED:
+        return FIXED[codec]
+    if codec in QUANTIZED:
+        # H.264's steps double every six numbers, and are what theirs are at 10.
+        step = str(min(max(round(2 ** ((crf - 10) / 6)), 2), 31))
+        return {"qmin": step, "qmax": step}
+    if codec.endswith("_nvenc"):
+        return {"rc": "vbr", "cq": str(crf)}
+    return {"crf": str(crf)}
 
 
 def _chunk_suffix(codec: str) -> str:

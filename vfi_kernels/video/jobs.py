@@ -110,7 +110,7 @@ def run(
     """
     plan.check_source()
     options = plan.options
-    model = models.create(options.model, checkpoint=options.checkpoint)
+    model = models.create(options.model, checkpoint=options.checkpoint, **options.model_options)
     if digest(model) != options.weights:
         raise VideoError(f"{options.checkpoint}: holds other weights than when the plan was made")
     missing = set(plan.missing())

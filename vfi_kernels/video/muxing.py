@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from heapq import merge as merged
+from io import BytesIO
 from pathlib import Path
 
-from . import limits, sequences, streams
+from . import limits, matroska, sequences, streams
 from ._av import VideoError, av
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
@@ -33,8 +34,20 @@ def check(plan: Plan, reader: Source, warn: Callable[[str], None]) -> None:
             f"GIF counts hundredths of a second, and browsers show {sequences.GIF_RATE} frames in one at "
             f"most; got {float(encoding.fps):g}"
         )
-    with _Output(plan, encoding, reader, plan.target, warn):
-        pass
+    with _Output(plan, encoding, reader, BytesIO(), warn) as output:
+        if sequences.is_gif(plan.target) or sequences.is_images(plan.target):
+            return
+        try:
+            output.container.start_encoding()
+        except (av.FFmpegError, ValueError) as error:
+            kind = output.container.format.name
+            raise VideoError(
+                f"{plan.target}: {kind} does not take {encoding.codec} with the input's other streams "
+                f"({getattr(error, 'strerror', None) or error}); an .mkv output does"
+            ) from error
+        finally:
+            with suppress(Exception):  # of a file without a frame
+                output.container.close()
 
 
 def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int:
@@ -61,14 +74,17 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
         encoding = encoding_for(reader, plan.target, plan.options)
         if sequences.is_images(plan.target):
             with guarded(str(plan.target)):
-                sequences.write_images(plan.target, _files(plan))
+                sequences.write_images(plan.target, _files(plan), plan.folder)
         else:
-            with complete_or_absent(plan.target) as temporary:
+            # In the work folder, where a next run clears what a kill has left.
+            with complete_or_absent(plan.target, plan.folder) as temporary:
                 if sequences.is_gif(plan.target):
                     with guarded(str(plan.target)):
                         sequences.write_gif(temporary, _frames(plan, facts, encoding), encoding.fps)
                 else:
                     _write(plan, facts, encoding, reader, temporary)
+                if encoding.aspect and not matroska.set_aspect(temporary, encoding.aspect):
+                    warn(f"{plan.target}: the sample aspect ratio {encoding.aspect} is not kept")
     plan.discard()
     if held := sum(fact["held"] for fact in facts):
         warn(f"{plan.source}: {held} frames could not be decoded, and the last good one was held")
@@ -86,22 +102,24 @@ class _Output:
     """
 
     def __init__(
-        self, plan: Plan, encoding: Encoding, reader: Source, path: Path, warn: Callable[[str], None]
+        self,
+        plan: Plan,
+        encoding: Encoding,
+        reader: Source,
+        place: Path | BytesIO,
+        warn: Callable[[str], None],
     ) -> None:
         self.companions = self.source = None
         options = plan.options
         with guarded(str(plan.target)):
-            self.container = encoding.open(path)
+            self.container = encoding.open(place)
             self.video = None if sequences.is_gif(plan.target) else encoding.add_to(self.container)
         if isinstance(reader, Images):
             return
         streams.set_rotation(reader.first, self.container, self.video, warn)
-        stretched = options.slow_motion != 1
-        sound = not stretched or options.slow_motion_audio == "keep"
-        if reader.audio and not sound:
-            warn(
-                "sound left out: slow motion does not stretch it; --slow-motion-audio keep copies it as it is"
-            )
+        sound = options.slow_motion_audio if options.slow_motion != 1 else "keep"
+        if reader.audio and sound == "drop":
+            warn("sound left out: --slow-motion-audio stretch keeps it, at its pitch")
         self.source = opened(plan.source, limits.UNLIMITED)  # `reader` has checked
         with guarded(str(plan.target)):
             self.companions = streams.Companions(
@@ -121,8 +139,14 @@ class _Output:
             return
         keep_going = plan.options.keep_going
         for packet in packets(self.source, plan.source, self.companions.streams, keep_going=keep_going):
-            if made := self.companions.packet(packet):
-                yield made
+            try:
+                with guarded(str(plan.source)):
+                    made = list(self.companions.packets(packet))
+            except VideoError:
+                if not keep_going:
+                    raise
+                continue
+            yield from made
 
     def __enter__(self) -> _Output:
         return self

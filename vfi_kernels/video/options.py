@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -38,7 +38,8 @@ class Options:
         factor: output rate over source rate; 2, or 1 in slow motion, where neither this nor `fps` is given.
         fps: output rate, frames a second.
         slow_motion: how many times longer the output lasts.
-        slow_motion_audio: what becomes of the sound then: left out, or copied at its own speed.
+        slow_motion_audio: what becomes of the sound then: left out, copied at its own speed, or stretched as
+            well, at its own pitch.
         vfr: keep the source's own times, and put `factor` - 1 frames evenly between two of its frames.
         scene_cuts: whether to look for cuts.
         scene_threshold: what a cut scores at least, in (0, 1]; lower finds more.
@@ -51,6 +52,7 @@ class Options:
         tile: side of the overlapping squares in which larger frames are made; None makes them whole.
         chunk_seconds: how much of the source a chunk holds, about.
         model: name of the model.
+        model_options: the arguments that `vfi_kernels.models.create` got for it; empty for an object.
         checkpoint: file of its weights, None where it has none or was given as an object.
         weights: `digest` of the model.
         device: the kind of device it runs on: cpu, cuda.
@@ -64,7 +66,7 @@ class Options:
     factor: Fraction | int | None = None
     fps: Fraction | int | None = None
     slow_motion: Fraction | int = 1
-    slow_motion_audio: Literal["drop", "keep"] = "drop"
+    slow_motion_audio: Literal["drop", "keep", "stretch"] = "drop"
     vfr: bool = False
     scene_cuts: bool = True
     scene_threshold: float = scenes.THRESHOLD
@@ -76,6 +78,7 @@ class Options:
     tile: int | None = None
     chunk_seconds: Fraction | int = CHUNK_SECONDS
     model: str = ""
+    model_options: dict[str, bool | float | str] = field(default_factory=dict)
     checkpoint: str | None = None
     weights: str = ""
     device: str = "cpu"
@@ -105,10 +108,10 @@ class Options:
 
     def difference(self, other: Options) -> str | None:
         """The first option in which they differ, in words; None where they are equal."""
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if mine != theirs and field.name not in FREE:
-                return f"{field.name.replace('_', ' ')} {mine}, not {theirs}"
+        for name in (entry.name for entry in fields(self)):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs and name not in FREE:
+                return f"{name.replace('_', ' ')} {mine}, not {theirs}"
         return None
 
 

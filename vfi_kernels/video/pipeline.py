@@ -61,8 +61,24 @@ class Upload:
         return planes
 
 
+class Glimpse:
+    """A frame as an image [H, W, 3] of which some rows and columns can be had, black 0 and white 1.
+
+    Frames wait for the model, and those who only look at some pixels shall not make whole RGB images of them:
+    these are sixteen times as large.
+    """
+
+    def __init__(self, colour: Converter, planes: list[np.ndarray]) -> None:
+        self._colour, self._planes = colour, planes
+        self.shape = (*planes[0].shape, 3)
+
+    def __getitem__(self, places: tuple[slice | np.ndarray, slice | np.ndarray]) -> Tensor:
+        rows, columns = (np.arange(side)[place] for side, place in zip(self.shape, places, strict=False))
+        return self._colour.pixels(self._planes, rows.reshape(-1, 1), columns.reshape(1, -1))
+
+
 class Shown:
-    """A source frame and its time in seconds; its RGB is made once."""
+    """A source frame and its time in seconds; its RGB is made once, when the model wants it."""
 
     def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, upload: Upload) -> None:
         self.frame, self.time, self._colour, self._upload = frame, time, colour, upload
@@ -72,8 +88,12 @@ class Shown:
         _ = self._sent
 
     @cached_property
+    def _planes(self) -> list[np.ndarray]:
+        return self._colour.planes(self.frame)
+
+    @cached_property
     def _sent(self) -> list[Tensor]:
-        return self._upload.send(self._colour.planes(self.frame))
+        return self._upload.send(self._planes)
 
     @cached_property
     def _whole(self) -> Tensor:
@@ -90,9 +110,9 @@ class Shown:
         return self._whole - self.rgb
 
     @property
-    def image(self) -> Tensor:
+    def image(self) -> Glimpse:
         """[H, W, 3], for detectors."""
-        return self.rgb[0].permute(1, 2, 0)
+        return Glimpse(self._colour, self._planes)
 
     @cached_property
     def thumb(self) -> np.ndarray:

@@ -34,7 +34,7 @@ __all__ = ["MANIFEST", "Chunk", "Plan", "Seek", "encoding_for", "in_words", "mak
 
 VERSION = 1
 MANIFEST = "manifest.json"
-UNFINISHED = re.compile(r"\.(manifest|\d{5})\.[0-9a-f]{8}\.part\.(json|nut|mov)")
+UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.\w+)?")
 OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.pattern)
 
 # So many frames before a chunk its cut detector has to see to judge as if it had seen all.
@@ -178,13 +178,16 @@ def folder_of(target: Path) -> Path:
 
 def in_words(count: int) -> str:
     """A number of bytes."""
-    return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 def clear(folder: Path, pattern: re.Pattern[str]) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if pattern.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

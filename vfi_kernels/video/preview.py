@@ -139,7 +139,7 @@ def _between(
 def _beside(clip: Path, reader: Source) -> Encoding:
     """Two frames side by side, at twice the rate."""
     wide = av.VideoFrame(2 * reader.first.width, reader.first.height, "rgb24")
-    return Encoding(clip, wide, fps=2 * reader.rate)
+    return Encoding(clip, wide, fps=2 * reader.rate, aspect=reader.aspect)
 
 
 def _small(image: np.ndarray) -> np.ndarray:

@@ -157,7 +157,8 @@ class Reader:
             raise VideoError(f"{self.path}: holds no video stream")
         if alone:  # and before this decodes
             self.siting = signalling.chroma_siting(self._stream)
-        self._stream.thread_type = "AUTO"
+        self._decoder = _decoder_of(self._stream)
+        self._decoder.thread_type = "AUTO"
         self.audio = list(self._container.streams.audio)
         self.tick = self._stream.time_base
         stated = self._stream.duration and self._stream.duration * self.tick
@@ -220,6 +221,7 @@ class Reader:
         """
         try:
             self._container.seek(key, stream=self._stream)
+            self._decoder.flush_buffers()
         except av.FFmpegError as error:
             raise VideoError(f"{self.path}: cannot be read from {float(key * self.tick):.2f} s on") from error
         self._frames = self._timed(self._decoded(whole=False), self._origin, key)
@@ -246,7 +248,7 @@ class Reader:
         with opened(self.path, self._limit) as container:
             streams = [container.streams[s.index] for s in (self._stream, *self.audio)]
             for packet in packets(container, self.path, streams, keep_going=self._keep_going):
-                if packet.stream.index == self._stream.index and packet.size:
+                if packet.stream.index == self._stream.index and packet.size and not packet.is_discard:
                     found.append((packet.pts, packet.is_keyframe))
         if not self._stamped:
             return [(k * self._interval, None, key) for k, (_, key) in enumerate(found)]
@@ -329,13 +331,25 @@ class Reader:
     def _frames_in(self, packet: av.Packet, due: _Due) -> list[av.VideoFrame]:
         """What comes of a packet, and of those that the decoder was busy with."""
         try:
-            return packet.decode()
+            return self._decoder.decode(packet)
         except av.FFmpegError as error:
             if not self._keep_going:
                 when = f"{float(due.first * self.tick):.2f} s" if due.first is not None else "some time"
                 raise VideoError(f"{self.path}: damaged at {when} ({error.strerror})") from error
             due.failures += 1
             return []
+
+
+def _decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
+    """The stream's own; where there is alpha beside VP8 or VP9, which it leaves, one that reads it."""
+    own = stream.codec_context
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if not name or tags.get("alpha_mode") != "1":
+        return own
+    decoder = av.CodecContext.create(name, "r")
+    decoder.options = own.options
+    return decoder
 
 
 class _Due:

@@ -66,8 +66,9 @@ def written(target: Path) -> list[Path]:
     return existing(target) if is_images(target) else [target]
 
 
-def write_images(target: Path, files: Iterable[bytes]) -> int:
-    """One file for each of `files`, counted from 0; they appear when all are written.
+def write_images(target: Path, files: Iterable[bytes], work: Path) -> int:
+    """One file for each of `files`, counted from 0; they appear when all are written, until when they lie in
+    a folder in `work`, on the same disk.
 
     Returns:
         How many there are.
@@ -75,7 +76,7 @@ def write_images(target: Path, files: Iterable[bytes]) -> int:
     pattern = _pattern(target)
     pattern.parent.mkdir(exist_ok=True)
     count = 0
-    with _folder_beside(pattern.parent) as temporary:
+    with _folder_in(work, pattern.parent.name) as temporary:
         for content in files:
             (temporary / (pattern.name % count)).write_bytes(content)
             count += 1
@@ -139,8 +140,8 @@ def _pattern(target: Path) -> Path:
 
 
 @contextmanager
-def _folder_beside(folder: Path) -> Iterator[Path]:
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+def _folder_in(work: Path, name: str) -> Iterator[Path]:
+    temporary = work / f".{name}.{secrets.token_hex(4)}.part"
     temporary.mkdir()
     try:
         yield temporary

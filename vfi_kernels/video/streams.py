@@ -5,15 +5,17 @@ Each thing is kept, or one line says that it is not. `docs/video.md` has the tab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ._av import av
 from .signalling import side_data
+from .sound import Stretched, add_like
 
 __all__ = ["Companions", "pictures_of", "set_rotation"]
 
@@ -46,6 +48,7 @@ OWN = (
     "duration",
     "handler_name",
     "vendor_id",
+    "alpha_mode",
 )
 STATISTICS = ("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION")
 
@@ -94,7 +97,7 @@ class Companions:
     """Adds to an output what goes with the pictures of a source, before the header is written.
 
     Attributes:
-        streams: the source's streams whose packets are to be given to `packet`.
+        streams: the source's streams whose packets are to be given to `packets`, the empty last ones too.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class Companions:
         *,
         start: Fraction = Fraction(0),
         stretch: Fraction = Fraction(1),
-        sound: bool = True,
+        sound: Literal["drop", "keep", "stretch"] = "keep",
         warn: Callable[[str], None] = lambda message: None,
     ) -> None:
         """
@@ -117,18 +120,19 @@ class Companions:
             video: its stream of pictures.
             start: when the first picture is shown in the source, seconds.
             stretch: how many times longer the output lasts: subtitles and chapters move along.
-            sound: whether to copy it.
+            sound: whether to leave it out, copy it as it is, or make it last as long as the pictures.
             warn: gets one line for each thing that the output cannot hold.
         """
         self._path, self._output, self._warn = path, output, warn
-        self._start, self._stretch = start, Fraction(stretch)
+        self._start, self._stretch, self._sound = start, Fraction(stretch), sound
         self._kind = output.format.name
         self._copied: dict[int, _Copied] = {}
+        self._stretched: dict[int, Stretched] = {}
         main = pictures_of(source)
         self._tag(source, main, video)
         self._set_chapters(source)
         for stream in source.streams:
-            if stream is main or (stream.type == "audio" and not sound):
+            if stream is main or (stream.type == "audio" and sound == "drop"):
                 continue
             add = {"audio": self._add_sound, "subtitle": self._add_subtitles}.get(stream.type)
             if stream.type == "video" and stream.disposition & Disposition.attached_pic:
@@ -136,17 +140,24 @@ class Companions:
             elif stream.type == "attachment":
                 add = self._add_attachment
             (add or self._leave)(stream)
-        self.streams = [source.streams[index] for index in self._copied]
+        self.streams = [source.streams[index] for index in (*self._copied, *self._stretched)]
 
-    def packet(self, packet: av.Packet) -> tuple[Fraction, av.Packet] | None:
-        """A packet of one of `streams`, for the output, with its time in seconds; None where it has none."""
-        copied = self._copied[packet.stream.index]
+    def packets(self, packet: av.Packet) -> Iterator[tuple[Fraction, av.Packet]]:
+        """What becomes of a packet of one of `streams`: the output's, with their times in seconds."""
+        if stretched := self._stretched.get(packet.stream.index):
+            made = stretched.packets(packet)
+        else:
+            made = self._passed(self._copied[packet.stream.index], packet)
+        for each in made:
+            yield each.dts * each.time_base, each
+
+    def _passed(self, copied: _Copied, packet: av.Packet) -> Iterator[av.Packet]:
         if copied.cover:
             packet.pts = packet.dts = 0
         if packet.dts is None or not packet.size or (copied.gaps and bytes(packet) == NOTHING):
-            return None
-        made = copied.packet(packet, self._start)
-        return made and (made.dts * made.time_base, made)
+            return
+        if made := copied.packet(packet, self._start):
+            yield made
 
     def _tag(self, source: av.container.InputContainer, main: av.VideoStream, video: av.VideoStream) -> None:
         tags = _kept(source.metadata)
@@ -187,11 +198,25 @@ class Companions:
         return codec in self._output.supported_codecs and not (self._kind == "mov" and codec in MP4_ONLY)
 
     def _add_sound(self, stream: av.AudioStream) -> None:
+        if self._sound == "stretch" and self._stretch != 1:
+            self._add_stretched(stream)
+            return
         if not self._holds(stream.codec_context.codec.canonical_name):
             name = stream.codec_context.name
             self._warn(f"sound left out: {self._kind} does not hold {name}; an .mkv output does")
             return
         self._copy(stream)
+
+    def _add_stretched(self, stream: av.AudioStream) -> None:
+        made = add_like(stream, self._output, self._holds)
+        name = stream.codec_context.name
+        if made is None:
+            self._warn(f"sound left out: {name} cannot be encoded anew for {self._kind}")
+            return
+        if made.codec.canonical_name != stream.codec_context.codec.canonical_name:
+            self._warn(f"{name} is stretched and becomes {made.codec.canonical_name}")
+        _copy_tags(stream, made)
+        self._stretched[stream.index] = Stretched(made, self._stretch, self._start)
 
     def _add_subtitles(self, stream: av.stream.Stream) -> None:
         context = stream.codec_context

@@ -19,6 +19,12 @@ __all__ = ["between", "common_tick", "frame_count", "ntsc_rate", "parse_ratio", 
 # Containers hold the two halves of a time base in 32-bit signed integers.
 MAX_INT32 = 2**31 - 1
 
+# Denominator of a rate that is only an average: 24000/1001 and its like are kept.
+COARSE = 1001
+
+# Ticks a second, about, of a time base that cannot count all in whole numbers.
+FINE = 10_000_000
+
 # More than any camera takes; what is beyond is a slip of the keyboard that would fill the disk.
 MAX_RATE = 10_000
 
@@ -89,11 +95,14 @@ def source_rate(
 
     `average` counts frames over a duration that may be cut or rounded by a frame; `base` is the finest rate
     that fits all time stamps, which is the true one at a constant rate and far too high at a variable one.
-    So: `base` where the two differ by one frame over the clip at most.
+    So: `base` where the two differ by one frame over the clip at most. An average of uneven times is some
+    number of digits that no time base has room for; what it is rounded to nobody can tell from it.
     """
     if not average or not base:
         return average or base or None
-    return base if abs(base - average) * (duration or 0) <= 1 else average
+    if abs(base - average) * (duration or 0) <= 1:
+        return base
+    return average.limit_denominator(COARSE)
 
 
 def ntsc_rate(rate: Fraction) -> Fraction:
@@ -110,7 +119,8 @@ def common_tick(first: Fraction, fps: Fraction, step: Fraction | None = None) ->
     """The largest time base, in seconds, in which both the first frame's time and `step` are whole numbers.
 
     `step` is 1 / fps where it is not given. The first frame of a file need not be at zero, and sound keeps
-    its stamps: so the pictures keep theirs.
+    its stamps: so the pictures keep theirs. Where no time base has room for both, the first frame's
+    time is rounded to one that counts `step` and about the ten-millionth of a second.
 
     Raises:
         ValueError: the rate is absurd, or does not fit the 32-bit time base of a container.
@@ -119,6 +129,8 @@ def common_tick(first: Fraction, fps: Fraction, step: Fraction | None = None) ->
         raise ValueError(f"{float(fps):g} frames a second is more than {MAX_RATE}")
     step = step or 1 / fps
     tick = Fraction(1, lcm(step.denominator, first.denominator)) if first else step
+    if first and tick.denominator > MAX_INT32 >= step.denominator:
+        tick = Fraction(1, step.denominator * max(1, FINE // step.denominator))
     if max(tick.numerator, tick.denominator) > MAX_INT32:
         raise ValueError(f"{fps} frames a second (first frame at {first} s) does not fit a 32-bit time base")
     return tick

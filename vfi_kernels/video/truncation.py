@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["missing_bytes"]
+__all__ = ["SEGMENT", "ebml_number", "missing_bytes"]
 
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
@@ -21,14 +21,14 @@ def missing_bytes(path: Path) -> int:
         if head == b"RIFF":
             end = 8 + int.from_bytes(file.read(4), "little")
         elif head == EBML:
-            file.seek(_number(file) or 0, 1)
+            file.seek(ebml_number(file) or 0, 1)
             if file.read(4) == SEGMENT:
-                length = _number(file)
+                length = ebml_number(file)
                 end = file.tell() + length if length else 0
     return max(0, end - path.stat().st_size)
 
 
-def _number(file: BinaryIO) -> int | None:
+def ebml_number(file: BinaryIO) -> int | None:
     """An EBML length: as many bytes as its first one has leading zeros and one; all ones mean unknown."""
     first = file.read(1) or b"\0"
     extra = 8 - first[0].bit_length()

@@ -1,0 +1,171 @@
+"""What decides the output of the commands that make videos: their arguments, and `video.Options` of them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import cli_models
+from .cli_common import file, ratio
+
+__all__ = ["add_files", "add_wishes", "wishes"]
+
+# Where H.264 has no place.
+DEFAULT_CODECS = {".webm": "libvpx-vp9"}
+
+
+def add_files(command: argparse.ArgumentParser, output: str | None = None) -> None:
+    """INPUT and OUTPUT; `output` "?" lets the latter be left out."""
+    command.add_argument(
+        "input", metavar="INPUT", type=file, help="video file, folder of images, or pattern like %%04d.png"
+    )
+    command.add_argument(
+        "output",
+        metavar="OUTPUT",
+        type=file,
+        nargs=output,
+        help="video file to write, whose suffix names the container; a pattern or a folder for images",
+    )
+
+
+def add_wishes(command: argparse.ArgumentParser) -> None:
+    """What decides the output."""
+    command.add_argument(
+        "--input-fps", type=ratio, metavar="R", help="images a second, where INPUT is images (default: 25)"
+    )
+    rate = command.add_mutually_exclusive_group()
+    rate.add_argument("--factor", type=ratio, metavar="X", help="output rate over input rate (default: 2)")
+    rate.add_argument("--fps", type=ratio, metavar="R", help="output frames a second: 60, 23.976, 30000/1001")
+    command.add_argument(
+        "--vfr",
+        action="store_true",
+        help="keep the input's own times, with X - 1 frames evenly between two (X of --factor, whole)",
+    )
+    command.add_argument(
+        "--slow-motion",
+        type=ratio,
+        metavar="X",
+        help="last X times longer, at the input's rate unless --factor or --fps gives another",
+    )
+    command.add_argument(
+        "--slow-motion-audio",
+        choices=("drop", "keep", "stretch"),
+        help="leave the sound out (default), copy it at its own speed, or stretch it as well, at its pitch",
+    )
+    cuts = command.add_mutually_exclusive_group()
+    cuts.add_argument(
+        "--scene-threshold",
+        type=_share,
+        metavar="T",
+        help="what a cut scores at least, above 0 to 1; lower finds more (default: 0.3)",
+    )
+    cuts.add_argument(
+        "--no-scene-cuts", action="store_true", help="interpolate across cuts instead of holding the frame"
+    )
+    command.add_argument(
+        "--retime-duplicates",
+        action="store_true",
+        help="make runs of 2 to 4 equal frames one that lasts as long, so that movement goes on through them",
+    )
+    cli_models.add_model(command, file)
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
+    command.add_argument(
+        "--codec",
+        help="video encoder; ffv1 loses nothing (default: libx264, for .webm libvpx-vp9, for images theirs)",
+    )
+    command.add_argument(
+        "--crf",
+        type=_quality,
+        default=16,
+        help="quality, 0 (best) to 51, of encoders that have it (default: %(default)s)",
+    )
+    command.add_argument(
+        "--batch", type=_count, metavar="N", help="frames made at once between two others (default: 8)"
+    )
+    command.add_argument(
+        "--tile",
+        type=_side,
+        metavar="SIZE",
+        help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
+    )
+    command.add_argument(
+        "--chunk-seconds",
+        type=ratio,
+        metavar="S",
+        help="how much of INPUT one chunk holds, about (default: 10)",
+    )
+    command.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="hold the last good frame where one cannot be read, instead of stopping",
+    )
+    command.add_argument(
+        "--force", action="store_true", help="accept frames of any size and outputs of any length"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+
+
+def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `video.Options` that the arguments name."""
+    from . import video
+
+    if arguments.input.resolve() == arguments.output.resolve():
+        parser.error(f"INPUT and OUTPUT are the same file: {arguments.output}")
+    if arguments.slow_motion_audio and not arguments.slow_motion:
+        parser.error("argument --slow-motion-audio: needs --slow-motion")
+    if arguments.vfr and arguments.fps:
+        parser.error("argument --fps: not allowed with argument --vfr, which keeps the input's times")
+    if arguments.vfr and arguments.factor and arguments.factor.denominator != 1:
+        parser.error(f"argument --factor: must be whole with --vfr; got {arguments.factor}")
+    if arguments.codec and video.sequences.codec_of(arguments.output):
+        parser.error(f"argument --codec: {arguments.output} has its own")
+    if arguments.input_fps and not video.images.is_images(arguments.input):
+        parser.error(f"argument --input-fps: needs images; {arguments.input} has its own rate")
+    model = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
+    given = {
+        "factor": arguments.factor,
+        "fps": arguments.fps,
+        "slow_motion": arguments.slow_motion,
+        "slow_motion_audio": arguments.slow_motion_audio,
+        "vfr": arguments.vfr,
+        "scene_cuts": not arguments.no_scene_cuts,
+        "scene_threshold": arguments.scene_threshold,
+        "duplicates": "retime" if arguments.retime_duplicates else "keep",
+        "source_fps": arguments.input_fps,
+        "codec": arguments.codec or DEFAULT_CODECS.get(arguments.output.suffix.lower()),
+        "crf": arguments.crf,
+        "keep_going": arguments.keep_going,
+        "force": arguments.force,
+        "batch": arguments.batch,
+        "tile": arguments.tile,
+        "chunk_seconds": arguments.chunk_seconds,
+        "model": model,
+        "model_options": cli_models.options_for(parser, model, arguments.model_option),
+        "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1024; got {text!r}")
+    return int(text)
+
+
+def _side(text: str) -> int:
+    if not text.isdecimal() or not 64 <= int(text) <= 16384:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 64 to 16384; got {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    value = ratio(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1; got {text!r}")
+    return float(value)
+
+
+def _quality(text: str) -> int:
+    if not text.isdecimal() or int(text) > 51:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 51; got {text!r}")
+    return int(text)
