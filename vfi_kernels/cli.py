@@ -1,4 +1,4 @@
-"""The command line: `vfi compare`, and the commands of `cli_video`, `cli_inspect` and `cli_models`.
+"""The command line: `vfi compare`, and the commands of the other modules `cli_*`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr.
 """
@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from . import __version__, cli_inspect, cli_models, cli_video
+from . import __version__, cli_inspect, cli_models, cli_train, cli_video
 from .cli_common import Failure, file, first_line
 
 __all__ = ["main"]
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command_compare.set_defaults(run=_compare)
     cli_models.add_commands(commands, file)
+    cli_train.add_commands(commands)
     return parser
 
 
