@@ -100,6 +100,9 @@ class Journal:
         self._line(step=done, psnr=psnr, blend=blend)
         _tell(f"step {done}/{self._steps}  validation: {psnr:.2f} dB, blend {blend:.2f} dB")
 
+    def stopped(self, done: int, why: str) -> None:
+        _tell(f"{why}: saved after step {done}/{self._steps}; --resume goes on")
+
     def pictures(self, done: int, batch: Batch, outcome: Outcome) -> None:
         """Frame 0, what was made, the truth, how they differ, frame 1; a row a sample."""
         made, truth = _shown(outcome.frame), _shown(batch["target"])

@@ -205,6 +205,8 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: it is none.
     """
     values = _yaml(text, "recipe")
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe: expected {', '.join(_fields(Recipe))}; got {values!r}")
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -212,13 +214,11 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Recipe:
         *path, last = key.split(".")
         table = values
         for part in path:
-            if not isinstance(table, dict):
-                break  # the reader tells
             if table.get(part) is None:
                 table[part] = {}
             table = table[part]
-        if not isinstance(table, dict):
-            raise RecipeError(f"{'.'.join(path)} has no parts; got {override!r}")
+            if not isinstance(table, dict):
+                raise RecipeError(f"{key}: {part} has no parts; it is {table!r}")
         table[last] = _yaml(value, key)
     return _read(Recipe, values, "")
 
@@ -283,7 +283,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 def _table(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise RecipeError(f"{where or 'recipe'}: expected {', '.join(_fields(kind))}; got {value!r}")
+        raise RecipeError(f"{where}: expected {', '.join(_fields(kind))}; got {value!r}")
     prefix = f"{where}." if where else ""
     hints = get_type_hints(kind)
     for key in value:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +111,8 @@ class Trainer:
                 if last or self.done % recipe.save == 0:
                     self.save()
                 if stop:
+                    if told is not None:
+                        told.stopped(self.done, signal.Signals(stop).name)
                     return 128 + stop
                 if self.done == self.steps or self.done % recipe.validation.every == 0:
                     psnr, blend = self.validate()
@@ -249,14 +250,10 @@ def _signals() -> Iterator[list[int]]:
     """Signals that ask to stop, as they come; the step under way is finished first."""
     received: list[int] = []
 
-    def note(number: int, frame: object) -> None:
-        if not received:
-            print(f"{signal.Signals(number).name}: stopping after this step", file=sys.stderr, flush=True)
-        received.append(number)
-
     before: dict[int, Callable | int | None] = {}
     if threading.current_thread() is threading.main_thread():
-        before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
+        for name in (signal.SIGINT, signal.SIGTERM):
+            before[name] = signal.signal(name, lambda number, _: received.append(number))
     try:
         yield received
     finally:
