@@ -206,7 +206,7 @@ def test_files_in_workers(tmp_path: Path) -> None:
             image = torch.randint(256, (40, 40, 3), dtype=torch.uint8).numpy()
             cv2.imwrite(str(folder / f"{number}.png"), image)
     recipe = tiny(
-        "objective.name=reconstruction",
+        "objective={name: reconstruction}",
         f"data={{kind: clips, root: {tmp_path / 'clips'}, window: 3, workers: 2}}",
         "steps=null",
         "epochs=1.5",

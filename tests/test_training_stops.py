@@ -29,9 +29,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of six steps with all that a checkpoint has to hold."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("undisturbed")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     assert Trainer(tiny(*EVERYTHING), folder, ALONE).run() == 0
+    torch.set_num_threads(before)
     return folder
 
 

@@ -18,7 +18,7 @@ ALONE = Group(0, 1, torch.device("cpu"))
 # The smallest network, every step of it seen.
 TINY = """
 model: {name: rife_v4.15.lite}
-objective: {name: known_flow}
+objective: {name: known_flow, options: {loss: charbonnier}}
 data: {size: [32, 32], timestep: null, limits: {layers: 2, blur: 0}}
 batch: 4
 steps: 6
