@@ -74,6 +74,7 @@ def test_overrides() -> None:
         ("batch=4.5", "batch: expected a whole number; got 4.5"),
         ("batch=true", "batch: expected a whole number; got True"),
         ("batch=0", "batch must be 1 or more; got 0"),
+        ("validation.every=0", "validation needs 1 step and 1 sample or more; got"),
         ("compile=1", "compile: expected true or false; got 1"),
         ("optimiser.rate=fast", "optimiser.rate: expected a number; got 'fast'"),
         ("optimiser.clip=fast", "optimiser.clip: expected a number or null; got 'fast'"),

@@ -57,7 +57,7 @@ def test_overfits_one_batch(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     changes = [f"data.size=[{side}, {side}]", f"steps={steps}", "batch=2", "log=1", "validation.samples=1"]
     stream = sources.stream
     monkeypatch.setattr(sources, "stream", lambda *arguments: repeat(next(stream(*arguments))))
-    trainer = Trainer(recipes.load(name, [*changes, "schedule.kind=constant"]), tmp_path, ALONE)
+    trainer = Trainer(recipes.load(name, [*changes, "schedule={kind: constant}"]), tmp_path, ALONE)
     assert trainer.run() == 0
     losses = log(tmp_path)
     assert len(losses) == steps

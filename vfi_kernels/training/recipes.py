@@ -170,6 +170,8 @@ class Recipe:
         for name in ("batch", "accumulate", "log", "save", "keep"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"recipe: {name} must be 1 or more; got {getattr(self, name)}")
+        if self.validation.every < 1 or self.validation.samples < 1:
+            raise RecipeError(f"recipe: validation needs 1 step and 1 sample or more; got {self.validation}")
         if self.epochs is not None and self.data.kind == "synthetic":
             raise RecipeError("recipe: synthetic scenes have no epochs; give steps")
 

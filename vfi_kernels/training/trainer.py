@@ -178,21 +178,25 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """Mean PSNR in dB of the model, and of `blend`, over frames that are not trained on."""
+        """PSNR in dB of the model, and of `blend`, over all frames together that are not trained on.
+
+        By the mean of the squared error and not of the frames' PSNR: where nothing moves `blend` is perfect,
+        and a few such frames would decide.
+        """
         model, blend = self.result.eval(), models.create("blend")
         mine = sources.samples(
             sources.held_out(self.recipe), self.recipe.validation.samples, self.group.rank, self.group.size
         )
-        scores = torch.zeros(3, dtype=torch.float64, device=self.group.device)
+        errors = torch.zeros(3, dtype=torch.float64, device=self.group.device)
         for sample in mine:
             batch = {name: tensor.to(self.group.device) for name, tensor in sample.items()}
             for i, each in enumerate((model, blend)):
                 made = each(batch["frame0"], batch["frame1"], batch["timestep"]).clamp(0, 1)
-                error = (made - batch["target"]).double().square().mean()
-                scores[i] -= 10 * error.clamp(min=1e-10).log10()
-            scores[2] += 1
-        psnr, baseline, count = self.group.sum(scores).tolist()
-        return psnr / count, baseline / count
+                errors[i] += (made - batch["target"]).double().square().mean()
+            errors[2] += 1
+        *errors, count = self.group.sum(errors).tolist()
+        psnr, baseline = (-10 * math.log10(max(error / count, 1e-10)) for error in errors)
+        return psnr, baseline
 
     def save(self) -> None:
         """A checkpoint, and the weights. Processes are alike, so one of them writes."""
