@@ -21,7 +21,7 @@ from trainings import ALONE, events, log, parts, recipe_file, same, tiny, weight
 from vfi_kernels import cli, models
 from vfi_kernels.training import pictures, recipes, sources
 from vfi_kernels.training.processes import together
-from vfi_kernels.training.recipes import Recipe
+from vfi_kernels.training.recipes import Recipe, RecipeError
 from vfi_kernels.training.trainer import Trainer
 
 # Sums are in the same order in every process.
@@ -107,7 +107,7 @@ def _process(rank: int, port: int, recipe: Recipe, folder: Path) -> None:
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
-    with together("cpu") as group:
+    with together(torch.device("cpu")) as group:
         trainer = Trainer(recipe, folder / "together", group)
         found = gradients(trainer)
         terms, _, _, stop = trainer.step(parts(recipe, group), [signal.SIGTERM] * rank)
@@ -239,9 +239,18 @@ def test_held_out_scenes_are_others() -> None:
     assert shares == [3, 2]
 
 
-def test_batch_must_divide(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="batch 4 cannot be divided into 3 parts on each of 1 processes"):
-        Trainer(tiny("accumulate=3"), tmp_path, ALONE)
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["accumulate=3"], "batch 4 cannot be divided into 3 parts on each of 1 processes"),
+        (["model.name=sepconv", "objective={}"], "data: sepconv knows the middle only"),
+        (["data.kind=clips"], r"data.kind: only synthetic scenes have a known flow; got clips"),
+        (["data.kind=clips", "objective={}"], r"data.root: clips are read from a folder"),
+    ],
+)
+def test_what_does_not_go_together(overrides: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Trainer(tiny(*overrides), tmp_path, ALONE)
 
 
 def test_flow_picture() -> None:

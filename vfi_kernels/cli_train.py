@@ -65,20 +65,18 @@ def _train(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
 def _run(parser: argparse.ArgumentParser, recipe: object, options: argparse.Namespace) -> int:
     import torch
 
-    from .data import LayoutError
-    from .training.processes import together
+    from .training.processes import own, together
     from .training.recipes import RecipeError
     from .training.trainer import Trainer
 
     name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    device(parser, name)
+    place = device(parser, own(name))
     folder = options.out or Path("runs") / Path(options.recipe).stem
-    with together(name) as group:
+    with together(place) as group:
         try:
-            trainer = Trainer(recipe, folder, group, resume=options.resume)
+            return Trainer(recipe, folder, group, resume=options.resume).run()
         except RecipeError as error:
             parser.error(str(error))
-        except LayoutError as error:
-            print("vfi: error:", error, file=sys.stderr)  # with the tree that is expected, in several lines
+        except ValueError as error:  # of the data; where the layout is wrong, with the tree that is expected
+            print("vfi: error:", error, file=sys.stderr)
             return 1
-        return trainer.run()

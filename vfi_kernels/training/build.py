@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import nn
@@ -31,10 +31,16 @@ def objective(recipe: Recipe) -> nn.Module:
     model = _made("model", models.create, wanted.name, checkpoint=wanted.checkpoint, **wanted.options)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"model.name: {wanted.name} has nothing to train")
+    kind = OBJECTIVES[recipe.objective.name]
+    trains = get_type_hints(kind.__init__)["model"]
+    if not isinstance(model, trains):
+        raise RecipeError(
+            f"objective.name: {recipe.objective.name} trains {trains.__name__}, not {wanted.name}"
+        )
     more: dict[str, Any] = {}
     if (loss := recipe.objective.perceptual) is not None:
         more["perceptual"] = Perceptual(loss.layer, loss.weights, mean=loss.mean, std=loss.std)
-    return _made("objective", OBJECTIVES[recipe.objective.name], model, **recipe.objective.options, **more)
+    return _made("objective", kind, model, **recipe.objective.options, **more)
 
 
 def optimiser(wanted: Optimiser, model: nn.Module) -> torch.optim.Optimizer:

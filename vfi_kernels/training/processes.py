@@ -11,7 +11,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-__all__ = ["Group", "together"]
+__all__ = ["Group", "own", "together"]
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,21 @@ class Group:
         return values
 
 
-@contextmanager
-def together(device: str) -> Iterator[Group]:
-    """This process among those that torchrun started.
+def own(device: str) -> str:
+    """The name of this process's device: of several processes on a machine, each takes a GPU of its own."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
-    Args:
-        device: "cpu" or "cuda"; of several processes on a machine, each takes a GPU of its own.
-    """
+
+@contextmanager
+def together(device: torch.device) -> Iterator[Group]:
+    """This process among those that torchrun started."""
     if "WORLD_SIZE" not in os.environ:
-        yield Group(0, 1, torch.device(device))
+        yield Group(0, 1, device)
         return
-    place = torch.device(device)
-    if place.type == "cuda":
-        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Group(distributed.get_rank(), distributed.get_world_size(), place)
+        yield Group(distributed.get_rank(), distributed.get_world_size(), device)
     finally:
         distributed.destroy_process_group()

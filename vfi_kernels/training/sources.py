@@ -19,7 +19,7 @@ from ..data import AUGMENTATIONS, Clips, Synthetic, Triplets, VimeoSeptuplets, V
 from .objectives import Batch
 from .recipes import Data, Recipe, RecipeError
 
-__all__ = ["dataset", "held_out", "parts", "samples", "stream"]
+__all__ = ["any_time", "dataset", "held_out", "parts", "samples", "stream"]
 
 ENDLESS = 1 << 60
 
@@ -48,6 +48,8 @@ def dataset(data: Data, seed: int, *, split: str = "train", flows: bool = False)
             photographs=data.photographs,
             flows=flows,
         )
+    if flows:
+        raise RecipeError(f"data.kind: only synthetic scenes have a known flow; got {data.kind}")
     if data.root is None:
         raise RecipeError(f"data.root: {data.kind} are read from a folder: data.root=FOLDER")
     if data.augment is not None and data.augment not in AUGMENTATIONS:
@@ -58,6 +60,16 @@ def dataset(data: Data, seed: int, *, split: str = "train", flows: bool = False)
         return Clips(data.root, data.window, drawn=training, augment=augment, seed=seed)
     vimeo = {"vimeo_triplets": VimeoTriplets, "vimeo_septuplets": VimeoSeptuplets}[data.kind]
     return vimeo(data.root, split, augment=augment, seed=seed)
+
+
+def any_time(data: Data) -> bool:
+    """Whether there are targets elsewhere than half-way."""
+    return {
+        "synthetic": data.timestep != 0.5,
+        "vimeo_triplets": False,
+        "vimeo_septuplets": True,
+        "clips": data.window != 3,
+    }[data.kind]
 
 
 def held_out(recipe: Recipe) -> Triplets | Synthetic:

@@ -58,9 +58,12 @@ class Trainer:
         if found is not None and not resume:
             raise FileExistsError(f"{folder}: holds a training already; --resume goes on with it")
         self.source = sources.dataset(recipe.data, recipe.seed, flows=recipe.objective.name == "known_flow")
+        self.held_out = sources.held_out(recipe)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.source) / recipe.batch)
         self.objective = objective(recipe).to(group.device)
         self.model: nn.Module = self.objective.model
+        if self.model.middle_only and sources.any_time(recipe.data):
+            raise RecipeError(f"data: {recipe.model.name} knows the middle only, and there are other times")
         if recipe.channels_last:
             self.objective.to(memory_format=torch.channels_last)
         self.optimiser = optimiser(recipe.optimiser, self.model)
@@ -185,7 +188,7 @@ class Trainer:
         """
         model, blend = self.result.eval(), models.create("blend")
         mine = sources.samples(
-            sources.held_out(self.recipe), self.recipe.validation.samples, self.group.rank, self.group.size
+            self.held_out, self.recipe.validation.samples, self.group.rank, self.group.size
         )
         errors = torch.zeros(3, dtype=torch.float64, device=self.group.device)
         for sample in mine:
