@@ -23,6 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/python benchmarks/report.py --check
+	$(BIN)/python benchmarks/training.py --check
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py --device cpu --json auto

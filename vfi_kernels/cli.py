@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from . import __version__, cli_batch, cli_eval, cli_inspect, cli_models, cli_video
+from . import __version__, cli_batch, cli_eval, cli_inspect, cli_models, cli_train, cli_video
 from .cli_common import Failure, file, first_line
 
 __all__ = ["main"]
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command_compare.set_defaults(run=_compare)
     cli_models.add_commands(commands, file)
+    cli_train.add_commands(commands)
     cli_eval.add_commands(commands)
     return parser
 

@@ -71,9 +71,13 @@ class Triplets(Dataset):
         raise NotImplementedError
 
     def __getitem__(self, number: int) -> Sample:
+        return self.sample(number, int(self._epoch))
+
+    def sample(self, number: int, epoch: int) -> Sample:
+        """A sample of any epoch, whichever is set."""
         if not 0 <= number < len(self):
             raise IndexError(f"{type(self).__name__}: there are {len(self)} samples; got number {number}")
-        rng = np.random.default_rng((self.seed, int(self._epoch), number))
+        rng = np.random.default_rng((self.seed, epoch, number))
         frames = self.load(number, rng)
         if self.augment is not None:
             frames = self.augment(frames, rng)

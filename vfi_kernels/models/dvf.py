@@ -19,7 +19,7 @@ MOMENTUM = 1 - 0.9997
 class VoxelFlowNetwork(nn.Module):
     """The encoder and decoder; names as in pytorch-voxel-flow, where "deconv" is a convolution as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, momentum: float) -> None:
         super().__init__()
         for name, inputs, outputs, size in (
             ("conv1", 6, 64, 5),
@@ -31,7 +31,7 @@ class VoxelFlowNetwork(nn.Module):
             ("deconv3", 128 + 64, 64, 5),
         ):
             self.add_module(name, nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False))
-            self.add_module(f"{name}_bn", nn.BatchNorm2d(outputs, momentum=MOMENTUM))
+            self.add_module(f"{name}_bn", nn.BatchNorm2d(outputs, momentum=momentum))
         self.conv4 = nn.Conv2d(64, 3, 5, padding=2)
 
     def field(self, frame0: Tensor, frame1: Tensor) -> Tensor:
@@ -64,17 +64,21 @@ class DVF(Interpolator, VoxelFlowNetwork):
         multiscale: three networks at full, half and quarter size, as in the paper: the flows of the
             coarse ones are enlarged and fused with the voxel flow of the fine one by two convolutions.
             No weights were released for it.
+        momentum: share of a training step in BatchNorm's statistics. The authors' is for long trainings:
+            after 3,000 steps more than a third of the statistics is still what they began with.
     """
 
     multiple = 8
     middle_only = True
 
-    def __init__(self, *, mode: str = "interpolate", multiscale: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, *, mode: str = "interpolate", multiscale: bool = False, momentum: float = MOMENTUM
+    ) -> None:
+        super().__init__(momentum)
         if mode not in MODES:
             raise ValueError(f"DVF: mode must be {' or '.join(map(repr, MODES))}; got {mode!r}")
         self.mode = mode
-        self.coarse = nn.ModuleList([VoxelFlowNetwork() for _ in range(2)] if multiscale else [])
+        self.coarse = nn.ModuleList([VoxelFlowNetwork(momentum) for _ in range(2)] if multiscale else [])
         if multiscale:
             self.multiple = 8 << len(self.coarse)
             inputs = 3 + 2 * len(self.coarse)
