@@ -178,7 +178,8 @@ def folder_of(target: Path) -> Path:
 
 def in_words(count: int) -> str:
     """A number of bytes."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
+    unit, size = next((u for u in (("GB", 1e9), ("MB", 1e6)) if count >= u[1]), ("kB", 1e3))
+    return f"{count / size:.2f} {unit}"
 
 
 def clear(folder: Path, pattern: re.Pattern[str]) -> None:
