@@ -90,6 +90,17 @@ cli.main({arguments!r})
     assert [event.step for event in events(tmp_path).Scalars("loss")] == [1, 2, 3, 4, 5, 6]
 
 
+def test_goes_on_with_the_scale(tmp_path: Path) -> None:
+    """Of float16's loss: it changes too rarely to be missed above."""
+    trainer = Trainer(tiny(*EVERYTHING), tmp_path, ALONE)
+    trainer.step(parts(trainer.recipe), [])
+    trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 8.0, "_growth_tracker": 3})
+    trainer.save()
+    again = Trainer(trainer.recipe, tmp_path, ALONE, resume=True)
+    assert again.done == 1
+    assert again.scaler.state_dict() == trainer.scaler.state_dict()
+
+
 def test_nan_stops_and_leaves_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,1 +1,1 @@
-"""Training: losses, and what each system minimises."""
+"""Training: recipes, the trainer, losses, and what each system minimises."""
