@@ -56,6 +56,8 @@ class Entry:
 
 # Arguments that tell one of the names below from another.
 NAMED = ("any_time", "double")
+# And those that are nothing to a model that is not trained.
+TRAINED = ("momentum",)
 
 NONCOMMERCIAL = "non-commercial research"
 PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
@@ -101,7 +103,7 @@ def entry(name: str) -> Entry:
 
 
 def options(name: str) -> dict[str, object]:
-    """The arguments that model `name` takes, with their defaults.
+    """The arguments that decide the frames of model `name`, with their defaults.
 
     Raises:
         ValueError: no such model; the message names the nearest.
@@ -110,7 +112,9 @@ def options(name: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for owner in (factory.func if isinstance(factory, partial) else factory).__mro__:
         arguments = inspect.signature(owner.__init__).parameters.values()
-        found |= {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY and a.name not in NAMED}
+        found |= {
+            a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY and a.name not in NAMED + TRAINED
+        }
         if all(a.kind is not a.VAR_KEYWORD for a in arguments):
             break  # nothing is passed on
     return found
