@@ -110,6 +110,8 @@ def test_snap_leaves_what_is_not_rounding() -> None:
             F(25),
         ),  # the last frame's duration is missing: 40 frames in 39 intervals
         (F(350, 27), F(50), F(54, 100), F(350, 27)),  # variable: base counts ticks, not frames
+        (F(24), F(48), None, F(24)),  # base counts fields
+        (F(25), F(50), F(1, 25), F(25)),  # a single frame
         (None, F(25), None, F(25)),
         (None, None, None, None),
     ],

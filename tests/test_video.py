@@ -141,6 +141,22 @@ def test_transport_stream_takes_the_sound(tmp_path: Path) -> None:
     assert len(packets) == len(sound_of(source))
 
 
+@pytest.mark.parametrize("rate", [24, 25, 30])
+def test_a_stream_without_a_container(tmp_path: Path, rate: int) -> None:
+    """H.264 itself says how many fields a second there are; nobody says how long it is."""
+    stream = tmp_path / "in.h264"
+    with (
+        av.open(str(make_clip(tmp_path / "in.mp4", rate, 12))) as clip,
+        av.open(str(stream), "w") as raw,
+    ):
+        track = raw.add_stream_from_template(clip.streams.video[0])
+        for packet in clip.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = track
+                raw.mux(packet)
+    assert run(stream, tmp_path / "out.mp4") == [F(k, 2 * rate) for k in range(24)]
+
+
 def test_avi_shows_frames_in_the_order_of_the_file(tmp_path: Path) -> None:
     """It has no time stamps, so frames must not be reordered, and are timed by their order when read."""
     source = make_clip(tmp_path / "in.mp4", 25, 12)

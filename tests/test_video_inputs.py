@@ -242,6 +242,20 @@ def test_image_files_out(tmp_path: Path, name: str) -> None:
     assert not [path for path in tmp_path.rglob("*") if ".part" in path.name or path.suffix == ".vfi"]
 
 
+def test_other_images_of_a_folder_stay(tmp_path: Path) -> None:
+    """Those that the pattern would not have written, whatever digits their names are."""
+    source = make_clip(tmp_path / "in.mkv", 10, 2, codec="ffv1", pixels="bgr0", size=(32, 24))
+    (tmp_path / "out").mkdir()
+    others = [tmp_path / "out" / name for name in ("7.png", "2024.png", "0000001.png")]
+    for target in (tmp_path / "out" / "%06d.png", tmp_path / "out"):
+        interpolate(source, tmp_path / "out" / "%06d.png", BLEND, overwrite=True)
+        for other in others:
+            other.write_bytes(b"mine")
+        interpolate(source, target, BLEND, factor=1, overwrite=True)
+        assert [other.read_bytes() for other in others] == [b"mine"] * 3
+        assert len(list((tmp_path / "out").iterdir())) == 2 + 3
+
+
 def test_10_bits_become_16_in_png(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mkv", 10, 2, codec="ffv1", pixels="yuv444p10le", size=(32, 24))
     interpolate(source, tmp_path / "%03d.png", BLEND, warn=pytest.fail)

@@ -58,14 +58,10 @@ def files_of(path: Path) -> list[Path]:
         if not path.is_file():
             raise VideoError(f"{path}: no such file")
         return [path]
-    before, after = numbered(path)
+    numbered(path)
     if not path.parent.is_dir():
         raise VideoError(f"{path.parent}: no such folder")
-    numbers = {}
-    for file in path.parent.iterdir():
-        digits = file.name[len(before) : len(file.name) - len(after)]
-        if re.fullmatch("[0-9]+", digits) and path.name % int(digits) == file.name:
-            numbers[int(digits)] = file
+    numbers = numbers_of(path)
     if not numbers:
         raise VideoError(f"{path}: there are no such files")
     first, last = min(numbers), max(numbers)
@@ -73,6 +69,17 @@ def files_of(path: Path) -> list[Path]:
         gap = next(k for k in range(first, last) if k not in numbers)
         raise VideoError(f"{path.parent / (path.name % gap)}: is missing, while later ones are there")
     return [numbers[k] for k in range(first, last + 1)]
+
+
+def numbers_of(pattern: Path) -> dict[int, Path]:
+    """The files that a pattern names, by number: 7.png is not one of %06d.png's."""
+    before, after = numbered(pattern)
+    found = {}
+    for file in pattern.parent.iterdir():
+        digits = file.name[len(before) : len(file.name) - len(after)]
+        if re.fullmatch("[0-9]+", digits) and pattern.name % int(digits) == file.name:
+            found[int(digits)] = file
+    return found
 
 
 def numbered(path: Path) -> tuple[str, str]:

@@ -165,7 +165,9 @@ class Reader:
         self.duration = stated or (
             self._container.duration and Fraction(self._container.duration, av.time_base)
         )
-        self.rate = timing.source_rate(self._stream.average_rate, self._stream.base_rate, self.duration)
+        # A stream without a container has no time stamps, and an average of 25 whatever it says of itself.
+        average = self._stream.average_rate if self.duration else self._stream.guessed_rate
+        self.rate = timing.source_rate(average, self._stream.base_rate, self.duration)
         if self.rate and self._is_matroska:
             self.rate = timing.ntsc_rate(self.rate)
         self.end = Fraction(0)
@@ -309,7 +311,8 @@ class Reader:
                 if not frame.is_corrupt:
                     good = frame
                 elif not self._keep_going:
-                    raise VideoError(f"{self.path}: a damaged frame at {frame.time:.2f} s")
+                    place = "" if frame.time is None else f" at {frame.time:.2f} s"
+                    raise VideoError(f"{self.path}: a damaged frame{place}")
                 if good is not None:
                     self.held += frame.is_corrupt
                     yield good, last

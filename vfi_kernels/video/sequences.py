@@ -54,11 +54,7 @@ def codec_of(target: Path) -> str | None:
 def existing(target: Path) -> list[Path]:
     """The files that an output of images would replace, or stand beside."""
     pattern = _pattern(target)
-    before, after = images.numbered(pattern)
-    folder = pattern.parent
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    inside = {name: name[len(before) : len(name) - len(after)] for name in names if name.startswith(before)}
-    return [folder / n for n, digits in inside.items() if n.endswith(after) and digits.isdecimal()]
+    return list(images.numbers_of(pattern).values()) if pattern.parent.is_dir() else []
 
 
 def written(target: Path) -> list[Path]:

@@ -94,13 +94,14 @@ def source_rate(
     """The nominal rate of a source, frames a second, from the two that containers give; None if unknown.
 
     `average` counts frames over a duration that may be cut or rounded by a frame; `base` is the finest rate
-    that fits all time stamps, which is the true one at a constant rate and far too high at a variable one.
-    So: `base` where the two differ by one frame over the clip at most. An average of uneven times is some
+    that fits all time stamps, which is the true one at a constant rate and far too high at a variable one;
+    where frames may be fields, it counts these. So: `base` where the two differ by one frame over the clip at
+    most, and a clip is longer than that frame. An average of uneven times is some
     number of digits that no time base has room for; what it is rounded to nobody can tell from it.
     """
     if not average or not base:
         return average or base or None
-    if abs(base - average) * (duration or 0) <= 1:
+    if duration and base < 2 * average and abs(base - average) * duration <= 1:
         return base
     return average.limit_denominator(COARSE)
 
