@@ -274,11 +274,23 @@ def cut(path: Path, count: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("container", ["mkv", "avi"])
+@pytest.mark.parametrize("container", ["mkv", "avi", "wmv"])
 def test_a_few_bytes_cut_off_are_noticed(tmp_path: Path, container: str) -> None:
     """Less than the half second by which headers may be wrong."""
-    source = cut(make_clip(tmp_path / f"in.{container}", count=60), 30)
+    codec = "mpeg4" if container == "wmv" else "libx264"
+    source = make_clip(tmp_path / f"in.{container}", count=60, codec=codec)
+    run(source, tmp_path / "whole.mkv")
     with pytest.raises(VideoError, match=rf"in\.{container}: cut short, 30 bytes are missing"):
+        run(cut(source, 30), tmp_path / "out.mkv")
+
+
+def test_a_gif_that_is_cut_short_is_noticed(tmp_path: Path) -> None:
+    interpolate(
+        make_clip(tmp_path / "in.mkv", 10, 8), tmp_path / "in.gif", BLEND, factor=1, warn=lambda line: None
+    )
+    source = tmp_path / "in.gif"
+    cut(source, source.stat().st_size // 3)
+    with pytest.raises(VideoError, match=r"in\.gif: cut short, 1 byte or more is missing"):
         run(source, tmp_path / "out.mkv")
 
 

@@ -151,7 +151,8 @@ class Reader:
     def _open(self, alone: bool) -> None:
         missing = 0 if self._keep_going else missing_bytes(self.path)
         if missing:
-            raise VideoError(f"{self.path}: cut short, {missing} bytes are missing")
+            count = f"{missing} bytes are" if missing > 1 else "1 byte or more is"
+            raise VideoError(f"{self.path}: cut short, {count} missing")
         self._stream = pictures_of(self._container)
         if self._stream is None or not self._stream.codec_context:
             raise VideoError(f"{self.path}: holds no video stream")
