@@ -137,6 +137,17 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such file" in err
 
 
+def test_preview_keeps_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a variable rate; the last frame is there."""
+    stamps = [0, 40, 80, 120, 920, 960, 1000, 1040]
+    source = make_clip(tmp_path / "in.mkv", 25, len(stamps), stamps=stamps, tick=F(1, 1000), codec="ffv1")
+    told(capsys, 0, "preview", source, tmp_path / "side.mkv", "--model", "blend")
+    times = times_of(tmp_path / "side.mkv")
+    assert times == sorted(set(times))
+    for stamp in stamps:
+        assert min(abs(time - F(stamp, 1000)) for time in times) <= F(1, 20)
+
+
 def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The frame that nobody could have made from its neighbours is the worst."""
     source = tmp_path / "in.mkv"
@@ -161,7 +172,7 @@ def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = [float(row[2]) for row in rows]
     assert scores == sorted(scores)
     frames = frames_of(clip)
-    assert len(frames) == 22
+    assert times_of(clip) == [F(k, 50) for k in range(24)]
     assert (frames[0].width, frames[0].height) == (128, 48)
     left, right = np.split(frames[4].to_ndarray(format="rgb24"), 2, 1)  # a source frame: both sides show it
     assert metrics.psnr(np.ascontiguousarray(left), np.ascontiguousarray(right)) > 35

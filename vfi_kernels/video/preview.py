@@ -73,15 +73,25 @@ def preview(
         shown = ((to_image(colour.to_rgb(frame)[0]), time) for frame, time in reader.frames())
         taken = _until(shown, Fraction(seconds))
         with Writer(unfinished, _beside(clip, reader)) as writer, torch.inference_mode():
+            step = 1 / (2 * reader.rate)
+            reached = -1
+
+            def show(left: np.ndarray, right: np.ndarray, time: Fraction) -> None:
+                nonlocal reached
+                place = round(time / step)
+                if place > reached:  # of frames closer to each other than the clip's own, the first
+                    pair = to_tensor(np.concatenate([left, right], 1))
+                    writer.write(writer.colour.from_rgb(pair), place)
+                    reached = place
+
             before = left = None
             cuts = scenes.CutDetector()
             for number, (image, time) in enumerate(taken):
                 cut = cuts(scenes.thumbnail(image))
                 if left is not None:
                     middle = left[0] if cut else _between(model, left[0], image, 0.5, device)
-                    for k, right in enumerate((left[0], middle)):
-                        pair = np.concatenate([left[0], right], 1)
-                        writer.write(writer.colour.from_rgb(to_tensor(pair)), 2 * (number - 1) + k)
+                    show(left[0], left[0], left[1])
+                    show(left[0], middle, (left[1] + time) / 2)
                 if before is not None and not cut and before[1] < left[1] < time:
                     at = float((left[1] - before[1]) / (time - before[1]))
                     made = _between(model, before[0], image, at, device)
@@ -92,6 +102,8 @@ def preview(
                         heapq.heappop(worst)
                 before, left = (None if cut else left), (image, time)
                 progress(number + 1, None)
+            for k in range(2 if left else 0):  # the last frame, for as long as the others
+                show(left[0], left[0], left[1] + k * step)
     if not worst:
         raise VideoError(f"{source}: a preview needs three frames")
     ordered = [judged for _, _, judged in sorted(worst, reverse=True)]
