@@ -96,6 +96,10 @@ def test_a_converted_file_says_which_model(tmp_path: Path, capsys: pytest.Captur
         out, err = capsys.readouterr()
         assert f"again.safetensors: {name}, " in out
         assert err == ""
+        models.create(name, checkpoint=target)
+    models.create("rife_v4.25", checkpoint=target)  # the same network
+    with pytest.raises(CheckpointError, match="holds weights of rife_2r, of the same shapes as rife's"):
+        models.create("rife", checkpoint=tmp_path / "rife_2r.safetensors")
     # A note that cannot be true does not count.
     checkpoints.write(target, random_weights("rife_v4.6"), "dvf")
     assert cli.main(["convert", str(target), str(tmp_path / "again.safetensors"), "--overwrite"]) == 0
@@ -216,6 +220,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["convert", str(path), str(target), "--overwrite", "--model", "rife_v4.6"]) == 0
     assert "rife_v4.6" in capsys.readouterr().out
     (tmp_path / "empty").write_bytes(b"")
+    assert target.stat().st_mode == (tmp_path / "empty").stat().st_mode
     assert "cut short" in fails(capsys, 1, "convert", tmp_path / "empty", tmp_path / "b.safetensors")
     torch.save({"a": torch.rand(2)}, tmp_path / "other.pt")
     assert "fits no model" in fails(capsys, 1, "convert", tmp_path / "other.pt", tmp_path / "b.safetensors")

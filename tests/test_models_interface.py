@@ -11,8 +11,6 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
-pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
-
 from vfi_kernels import models, ops
 from vfi_kernels.models import Interpolator, TimestepError
 
@@ -128,6 +126,31 @@ def test_autocast_keeps_flow_in_float32(name: str, monkeypatch: pytest.MonkeyPat
     assert made.dtype == torch.float32
     assert spy.flows == (set() if "sepconv" in name else {torch.float32})
     assert (made - net(*pair)).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["dvf", "superslomo", "rife", "rife_m", "rife_v4.6", "rife_v4.26"])
+@torch.inference_mode()
+def test_flow_has_the_digits_of_float32(name: str) -> None:
+    """From the layers that make it on: what is float32 only afterwards has half the digits."""
+    pair, made = frames(32, 64), []
+    halved = models.create(name)
+    halved.load_state_dict(model(name).state_dict())
+    halved.bfloat16()
+    for net in (model(name), halved):
+        last = [
+            m
+            for n, m in net.named_modules()
+            if n.endswith(("lastconv", "conv4", "conv3")) and "down" not in n
+        ]
+        hooks = [layer.register_forward_hook(lambda _, __, result: made.append(result)) for layer in last]
+        with torch.autocast("cpu", torch.bfloat16, enabled=net is not halved):
+            net(*pair)
+        for hook in hooks:
+            hook.remove()
+    heads = [result for result in made if result.dtype == torch.float32]
+    assert len(heads) >= 2
+    for head in heads:
+        assert (head.bfloat16() != head).float().mean() > 0.5
 
 
 @pytest.mark.parametrize(

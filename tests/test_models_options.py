@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
-
 from test_models_interface import frames, model
+from torch import Tensor
 
 from vfi_kernels import models, ops
 from vfi_kernels.models import TimestepError

@@ -96,7 +96,7 @@ def model_for(parser: argparse.ArgumentParser, name: str | None, checkpoint: Pat
     if learned and checkpoint is None:
         parser.error(f"argument --model: {name} needs --checkpoint FILE; vfi models says where weights are")
     if checkpoint is not None and not learned:
-        parser.error(f"argument --checkpoint: {name} has no weights")
+        parser.error(f"argument --model: {name} has no weights; --checkpoint is for models that learn")
     return name
 
 

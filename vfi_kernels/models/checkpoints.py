@@ -179,3 +179,6 @@ def write(path: str | os.PathLike[str], state: Mapping[str, Tensor], model: str)
     save_file(
         {name: tensor.contiguous() for name, tensor in state.items()}, path, {"format": "pt", "model": model}
     )
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)  # the library lets nobody else read it

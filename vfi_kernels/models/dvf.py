@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..ops.voxel_flow import MODES
 from .base import Interpolator, TimestepError, like_weights
+from .precision import in_float32
 
 __all__ = ["DVF"]
 
@@ -47,7 +48,7 @@ class VoxelFlowNetwork(nn.Module):
         for name, skip in (("deconv1", quarter), ("deconv2", half), ("deconv3", full)):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = self._layer(name, torch.cat([x, skip], 1))
-        return self.conv4(x).float().tanh()
+        return in_float32(self.conv4, x).tanh()
 
     def _layer(self, name: str, x: Tensor) -> Tensor:
         return F.relu(getattr(self, f"{name}_bn")(getattr(self, name)(x)))

@@ -143,6 +143,12 @@ def create(name: str, *, checkpoint: str | os.PathLike[str] | None = None, **opt
     model = known.factory(**options)
     state = checkpoints.read(checkpoint)
     _refuse_misfit(name, state, checkpoint, checkpoints.shapes(model.state_dict()), model.extras)
+    noted = checkpoints.intended(checkpoint)
+    # Versions of one network print alike; rife and rife_2r, of the same shapes, don't.
+    if noted not in (None, name) and noted in detect(state) and str(blank(noted)) != str(blank(name)):
+        raise CheckpointError(
+            f"{os.fspath(checkpoint)}: holds weights of {noted}, of the same shapes as {name}'s"
+        )
     checkpoints.load(model, state)
     return model.eval()
 

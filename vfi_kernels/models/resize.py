@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
+
+from .precision import without_autocast
 
 __all__ = ["lanczos"]
 
@@ -15,10 +15,7 @@ LOBES = 3
 def lanczos(image: Tensor, height: int, width: int) -> Tensor:
     """[N, C, H, W] in another size by Pillow's LANCZOS (once ANTIALIAS), without its rounding to 8 bits."""
     down, across = _weights(image, height, image.shape[-2]), _weights(image, width, image.shape[-1])
-    device = image.device.type
-    castable = torch.amp.is_autocast_available(device)  # "meta" is not
-    # Autocast would take products of matrices for layers.
-    with torch.autocast(device, enabled=False) if castable else nullcontext():
+    with without_autocast(image):  # it would take products of matrices for layers
         return down @ image @ across.mT
 
 

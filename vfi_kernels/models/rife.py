@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import like_weights, per_entry
+from .precision import in_float32
 from .rife_parts import Rife, act, blend, conv, gather, plane, resized, warp
 
 __all__ = ["RIFE", "Distilled", "distillation"]
@@ -51,7 +52,7 @@ class IFBlock(nn.Module):
 
     def forward(self, parts: list[Tensor], flow: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
         x = self.conv0(gather(parts, flow, scale, self.conv0[0][0]))
-        x = self.lastconv(self.convblock(x) + x).float()
+        x = in_float32(self.lastconv, self.convblock(x) + x)
         scale *= self.enlarge
         flow, mask = resized(x, scale).split([4, 1], 1)
         return flow * scale, mask

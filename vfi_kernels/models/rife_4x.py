@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import like_weights
+from .precision import in_float32
 from .rife_parts import Rife, blend, conv, gather, plane, resized, warp
 from .rife_table import VERSIONS, Design, Encoder
 
@@ -59,9 +60,9 @@ class IFBlock(nn.Module):
 
     def forward(self, parts: list[Tensor], flow: Tensor | None, scale: float) -> Estimate:
         x = self.conv0(gather(parts, flow, scale, self.conv0[0][0]))
-        x = self.lastconv(self.convblock(x) + x if self.shortcut else self.convblock(x))
+        x = in_float32(self.lastconv, self.convblock(x) + x if self.shortcut else self.convblock(x))
         scale *= self.enlarge
-        flow, mask = resized(x[:, :5].float(), scale).split([4, 1], 1)
+        flow, mask = resized(x[:, :5], scale).split([4, 1], 1)
         return Estimate(flow * scale, mask, resized(x[:, 5:], scale) if self.tells else x[:, :0])
 
 

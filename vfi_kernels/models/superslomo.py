@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..compat.superslomo import displacement
 from .base import Interpolator, like_weights, per_entry
+from .precision import in_float32
 from .resize import lanczos
 
 __all__ = ["SuperSloMo", "approximate"]
@@ -64,7 +65,7 @@ class UNet(nn.Module):
             x = getattr(self, f"down{level}")(x)
         for level in range(1, 6):
             x = getattr(self, f"up{level}")(x, skips.pop())
-        return _act(self.conv3(x)).float()
+        return _act(in_float32(self.conv3, x))
 
 
 class SuperSloMo(Interpolator):

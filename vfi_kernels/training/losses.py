@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import ops
+from ..models.precision import without_autocast
 
 __all__ = [
     "charbonnier",
@@ -150,7 +151,7 @@ def _blurred(x: Tensor) -> Tensor:
     channels = x.shape[1]
     padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
     weight = (kernel[:, None] * kernel).expand(channels, 1, -1, -1)
-    with torch.autocast(x.device.type, enabled=False):  # convolutions would be in half precision
+    with without_autocast(x):  # convolutions would be in half precision
         return F.conv2d(padded, weight, groups=channels)
 
 
@@ -160,7 +161,7 @@ def _windowed(x: Tensor) -> Tensor:
     kernel = torch.exp(-(distance**2) / (2 * SIGMA**2))
     kernel = kernel / kernel.sum()
     volume = F.pad(x[:, None], [WINDOW // 2] * 6, mode="replicate")
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x):
         for axis in range(3):
             shape = [WINDOW if i == axis else 1 for i in range(3)]
             volume = F.conv3d(volume, kernel.view(1, 1, *shape))
