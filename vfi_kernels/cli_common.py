@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-__all__ = ["Failure", "device", "file", "first_line", "ratio", "warn"]
+__all__ = ["Failure", "device", "file", "first_line", "ratio", "warn", "whole"]
 
 # "http://host/a.mp4", "concat:a|b", "pipe:1"; a single letter is a Windows drive.
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -46,6 +46,18 @@ def ratio(text: str) -> Fraction:
         return parse_ratio(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads whole numbers of a range."""
+    wanted = f"from {least} on" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"expected a whole number {wanted}; got {text!r}")
+        return int(text)
+
+    return read
 
 
 def device(parser: argparse.ArgumentParser, name: str) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import __version__, cli_models
-from .cli_common import Failure, device, file
+from .cli_common import Failure, device, file, whole
 from .cli_feedback import Feedback
 from .cli_video import told
 from .evaluation import KINDS
@@ -47,12 +47,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
     command.add_argument(
         "--factor",
-        type=_factor,
+        type=whole(2, 64),
         metavar="N",
         help="of videos: keep every Nth frame and make the others (default: 2)",
     )
     command.add_argument(
-        "--limit", type=_positive, metavar="N", help="take the first N pairs of each part or clip only"
+        "--limit", type=whole(1), metavar="N", help="take the first N pairs of each part or clip only"
     )
     command.add_argument(
         "--lpips",
@@ -148,15 +148,3 @@ def _models(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> I
         yield label, create(name, checkpoint=checkpoint, **options)
     if left := next(checkpoints, None):
         parser.error(f"argument --checkpoint: no model takes {left}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on; got {text!r}")
-    return int(text)
-
-
-def _factor(text: str) -> int:
-    if not text.isdecimal() or not 2 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 2 to 64; got {text!r}")
-    return int(text)

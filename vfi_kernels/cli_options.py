@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from . import cli_models
-from .cli_common import file, ratio
+from .cli_common import file, ratio, whole
 
 __all__ = ["add_files", "add_wishes", "wishes"]
 
@@ -75,16 +75,19 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--crf",
-        type=_quality,
+        type=whole(0, 51),
         default=16,
         help="quality, 0 (best) to 51, of encoders that have it (default: %(default)s)",
     )
     command.add_argument(
-        "--batch", type=_count, metavar="N", help="frames made at once between two others (default: 8)"
+        "--batch",
+        type=whole(1, 1024),
+        metavar="N",
+        help="frames made at once between two others (default: 8)",
     )
     command.add_argument(
         "--tile",
-        type=_side,
+        type=whole(64, 16384),
         metavar="SIZE",
         help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
     )
@@ -146,26 +149,8 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1024; got {text!r}")
-    return int(text)
-
-
-def _side(text: str) -> int:
-    if not text.isdecimal() or not 64 <= int(text) <= 16384:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 64 to 16384; got {text!r}")
-    return int(text)
-
-
 def _share(text: str) -> float:
     value = ratio(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1; got {text!r}")
     return float(value)
-
-
-def _quality(text: str) -> int:
-    if not text.isdecimal() or int(text) > 51:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 51; got {text!r}")
-    return int(text)
