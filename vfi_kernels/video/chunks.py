@@ -18,7 +18,7 @@ from . import schedule as schedules
 from ._av import av
 from .encoding import Encoding, Writer, complete_or_absent
 from .locks import Busy, Lock
-from .pipeline import Ahead, Made, Profile, Shown, Upload, Work, made, profile_of
+from .pipeline import Ahead, Download, Made, Profile, Shown, Upload, Work, made, profile_of, settled
 from .plan import WARM, Chunk, Plan, encoding_for, save, schedule_for
 from .sources import Source, open_source
 from .tiling import Tiled
@@ -65,12 +65,12 @@ def make(
         with open_source(plan.source, options) as reader:
             schedule = schedule_for(reader, options)
             encoding = encoding_for(reader, plan.target, options)
-        works = _works(plan, filter(claims.take, indices), encoding, torch.device(device))
-        read = Ahead(works, "read", stop)
+        device = torch.device(device)
+        read = Ahead(_works(plan, filter(claims.take, indices), encoding, device), "read", stop)
         stack.callback(read.join)
-        ready = Ahead(
-            made(read, schedule, _fitted(model, options.tile).to(device).eval(), options.batch), "model", stop
-        )
+        model = _fitted(model, options.tile).to(device).eval()
+        frames = made(read, schedule, model, options.batch, encoding.colour, Download(device))
+        ready = Ahead(settled(frames), "model", stop)
         stack.callback(ready.join)
         stack.callback(stop.set)  # the last in is the first out
         done = 0
@@ -157,10 +157,10 @@ def _write(
 
 
 def _encode(writer: Writer, item: Made, schedule: schedules.ConstantRate | schedules.OwnTimes) -> None:
-    if item.pictures is None:
+    if item.codes is None:
         frame = writer.colour.original(item.original)
     else:
-        frame = writer.colour.from_rgb(item.pictures)
+        frame = writer.colour.packed(item.codes.planes)
     writer.write(frame, round(item.slot.time / schedule.step), round(item.slot.length / schedule.step))
 
 

@@ -120,10 +120,17 @@ class Converter:
         """`decode` of `planes`."""
         return self.decode([torch.from_numpy(plane) for plane in self.planes(frame)])
 
+    def codes(self, pictures: Tensor) -> list[Tensor]:
+        """The planes [H, W] of what `decode` gives, for the encoder, on the same device. For any thread."""
+        return self._target.encode(pictures.float())
+
+    def packed(self, planes: list[Tensor]) -> av.VideoFrame:
+        """A frame for the encoder from `codes` that have come to the CPU."""
+        return self._frame([plane.numpy() for plane in planes])
+
     def from_rgb(self, pictures: Tensor) -> av.VideoFrame:
-        """A frame for the encoder from what `to_rgb` gives."""
-        planes = self._target.encode(pictures.float())
-        return self._frame([plane.cpu().numpy() for plane in planes])
+        """A frame for the encoder from what `to_rgb` gives, on the CPU."""
+        return self.packed(self.codes(pictures))
 
     def original(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A decoded frame for the encoder: its very planes where the encoder takes the source's layout."""
@@ -136,7 +143,7 @@ class Converter:
     def _frame(self, planes: list[np.ndarray]) -> av.VideoFrame:
         frame = av.VideoFrame(*self.size, self._target.layout.planar)
         for view, plane in zip(_views(frame), planes, strict=True):
-            np.copyto(view, plane, casting="unsafe")
+            np.copyto(view, plane)
         return _repacked(self._pack, frame, self.format)
 
     def _choose(self, first: av.VideoFrame, codec: str, formats: list[str] | None) -> tuple[str, list[str]]:
