@@ -15,7 +15,7 @@ from torch import Tensor
 from ._av import VideoError, av
 from .yuv import Coding, Layout
 
-__all__ = ["Converter", "to_image", "to_tensor"]
+__all__ = ["Converter", "repacked", "to_image", "to_tensor"]
 
 Range = av.video.reformatter.ColorRange
 
@@ -93,7 +93,7 @@ class Converter:
 
     def planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
         """The codes [H, W] of every channel that the output keeps, as they lie in memory."""
-        planes = _views(_repacked(self._unpack, frame, self._source.layout.planar))
+        planes = _views(repacked(self._unpack, frame, self._source.layout.planar))
         return planes[:-1] if self._source.layout.alpha and not self._shown.layout.alpha else planes
 
     def decode(self, planes: list[Tensor]) -> Tensor:
@@ -144,7 +144,7 @@ class Converter:
         frame = av.VideoFrame(*self.size, self._target.layout.planar)
         for view, plane in zip(_views(frame), planes, strict=True):
             np.copyto(view, plane)
-        return _repacked(self._pack, frame, self.format)
+        return repacked(self._pack, frame, self.format)
 
     def _choose(self, first: av.VideoFrame, codec: str, formats: list[str] | None) -> tuple[str, list[str]]:
         """The pixel format that loses least among those the encoder takes, and what it loses, in words."""
@@ -169,7 +169,7 @@ class Converter:
 
         name = min(fitting, key=cost)
         lost = _lost(source, layouts[name])
-        if lost["transparency"] and _views(_repacked(self._unpack, first, source.planar))[-1].min() == (
+        if lost["transparency"] and _views(repacked(self._unpack, first, source.planar))[-1].min() == (
             1 if source.bits == 32 else (1 << source.bits) - 1
         ):
             lost["transparency"] = 0  # GIFs and palettes have it by default; nothing is seen through this one
@@ -224,7 +224,7 @@ def _usable(name: str, codec: str) -> bool:
     return deep and not pixels.has_palette and (codec != "mjpeg" or name.startswith("yuvj"))
 
 
-def _repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:
+def repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:
     """The same codes in another packing of the same layout: swscale moves them and computes nothing."""
     if frame.format.name == name:
         return frame
