@@ -76,7 +76,46 @@ def test_json_tells_of_an_interrupt(
     source = make_clip(tmp_path / "in.mp4")
     monkeypatch.setattr(type(models.create("blend")), "interpolate", interrupted)
     out, _ = told(capsys, 130, "interpolate", source, tmp_path / "out.mp4", "--model", "blend", "--json")
-    assert events(out)[-1] == {"event": "error", "message": "interrupted", "code": 130}
+    message = "interrupted; no output was written"
+    assert events(out)[-1] == {"event": "error", "message": message, "code": 130}
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "options"),
+    [
+        (2, "expected cpu, cuda or cuda:N; got 'quantum'", ["--device", "quantum"]),
+        (1, "device 'cuda:99' is not available", ["--device", "cuda:99"]),
+        (2, "did you mean 'flow'", ["--model", "folw"]),
+        (2, "unrecognized arguments: --fsp", ["--fsp"]),
+        (1, "none.safetensors", ["--model", "dvf", "--checkpoint", "none.safetensors"]),
+    ],
+)
+def test_json_tells_of_an_error_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, message: str, options: list[str]
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=2)
+    out, err = told(capsys, code, "interpolate", source, tmp_path / "out.mp4", "--json", *options)
+    (error,) = events(out)
+    assert (error["event"], error["code"]) == ("error", code)
+    assert message in error["message"]
+    assert err.count("\n") == 1
+    assert err.endswith(f"error: {error['message']}\n")
+
+
+def test_a_mistake_in_the_program_has_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("planes")
+
+    source = make_clip(tmp_path / "in.mp4", count=2)
+    monkeypatch.setattr(type(models.create("blend")), "interpolate", broken)
+    out, err = told(capsys, 70, "interpolate", source, tmp_path / "out.mp4", "--model", "blend", "--json")
+    assert err.startswith("Traceback (most recent call last)")
+    assert "in broken" in err
+    message = "KeyError: 'planes'; please report this, with all the lines above"
+    assert err.splitlines()[-1] == f"vfi: error: {message}"
+    assert events(out)[-1] == {"event": "error", "message": message, "code": 70}
 
 
 def test_profile_and_summary(
