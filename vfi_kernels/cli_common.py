@@ -22,6 +22,7 @@ __all__ = [
     "failure_of",
     "file",
     "first_line",
+    "rate",
     "ratio",
     "warn",
     "whole",
@@ -90,8 +91,18 @@ def file(text: str) -> Path:
 def ratio(text: str) -> Fraction:
     from .video.timing import parse_ratio
 
+    return _parsed(text, parse_ratio)
+
+
+def rate(text: str) -> Fraction:
+    from .video.timing import parse_rate
+
+    return _parsed(text, parse_rate)
+
+
+def _parsed(text: str, parse: Callable[[str], Fraction]) -> Fraction:
     try:
-        return parse_ratio(text)
+        return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

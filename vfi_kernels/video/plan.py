@@ -335,6 +335,7 @@ def encoding_for(
         start=reader.start,
         codec=sequences.codec_of(target) or options.codec,
         crf=options.crf,
+        preset=options.preset,
         aspect=reader.aspect,
         siting=reader.siting,
         warn=warn,
