@@ -176,6 +176,30 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such file" in err
 
 
+@pytest.mark.parametrize("name", ["in.mkv", "in.mp4", "in.ts"])
+def test_sound_that_is_longer_than_the_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """It does not count, neither in what is foretold nor in progress."""
+    pictures, sounding = make_clip(tmp_path / "short.mp4", count=10), tmp_path / name
+    long = make_clip(tmp_path / "long.mp4", count=50, sound="aac")
+    with av.open(str(pictures)) as a, av.open(str(long)) as b, av.open(str(sounding), "w") as made:
+        for source in (a.streams.video[0], b.streams.audio[0]):
+            made.add_stream_from_template(source)
+        for source, stream in zip((a.demux(video=0), b.demux(audio=0)), made.streams, strict=True):
+            for packet in source:
+                if packet.dts is not None:
+                    packet.stream = stream
+                    made.mux(packet)
+    out, _ = told(capsys, 0, "info", sounding, "--json")
+    tables = json.loads(out)
+    assert (tables["input"]["frames"], tables["input"]["lasts"]) == (10, "0.400 s")
+    assert tables["output"]["frames"] == 20
+    out, _ = told(capsys, 0, "interpolate", sounding, tmp_path / "out.mkv", "--model", "blend", "--json")
+    start, done = (next(e for e in events(out) if e["event"] == kind) for kind in ("start", "done"))
+    assert start["frames"] == done["frames"] == 20
+
+
 def test_preview_keeps_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a variable rate; the last frame is there."""
     stamps = [0, 40, 80, 120, 920, 960, 1000, 1040]

@@ -186,9 +186,10 @@ def _begun(
             weights=digest(model),
             device=torch.device(device).type,
         )
-        plan = plans.make(source, target, reader, options)
+        marks = reader.marks()
+        plan = plans.make(source, target, reader, marks, options)
         muxing.check(plan, reader, warn)
-        total = schedule.count(reader.duration) if reader.duration else None
+        total = schedule.count(plans.end_of(reader, marks))
     with plan.held():
         if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
             _go_on(plan, overwrite, resume)
