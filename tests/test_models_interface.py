@@ -345,3 +345,18 @@ def test_errors() -> None:
         models.create("rife_v4.25.light")
     with pytest.raises(ValueError, match="did you mean 'superslomo'"):
         models.create("SuperSlomo")
+
+
+def test_wrong_options() -> None:
+    """Said in words, with the nearest, before anything is made."""
+    for name, options, message in (
+        ("rife", {"sclae": 2}, r"rife has scale, tta; got 'sclae'; did you mean 'scale'\?"),
+        ("rife", {"any_time": True}, "rife has scale, tta; got 'any_time'"),
+        ("flow", {"scale": 2}, "flow has no options; got 'scale'"),
+        ("rife_m", {"tta": "yes"}, "rife_m: tta must be true or false; got 'yes'"),
+        ("rife_v4.6", {"scale": "half"}, "rife_v4.6: scale must be a number; got 'half'"),
+        ("dvf", {"momentum": True}, "dvf: momentum must be a number; got True"),
+        ("sepconv", {"precision": "half"}, "precision must be one of float32, float16, bfloat16; got 'half'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            models.create(name, **options)
