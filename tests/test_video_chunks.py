@@ -40,7 +40,7 @@ def clip_of(folder: Path, name: str = "in.mp4", count: int = 50, **how: Any) -> 
 
 def in_parts(source: Path, target: Path, order: list[int] | None = None, **wishes: Any) -> plans.Plan:
     """As several machines do it: every chunk by itself, in any order, the last first."""
-    plan, _ = jobs.begin(source, target, Options(**wishes), BLEND, warn=lambda message: None)
+    plan = jobs.begin(source, target, Options(**wishes), BLEND, warn=lambda message: None)
     for index in order or reversed(range(len(plan.chunks))):
         chunks.make(plan, BLEND, [index])
     muxing.merge(plan)

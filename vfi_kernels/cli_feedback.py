@@ -58,6 +58,12 @@ class Feedback:
             chunks=len(plan.chunks),
         )
 
+    def left(self) -> str:
+        """What there is to go on with, once the work has begun; empty where nothing."""
+        from .video import jobs
+
+        return jobs.left(self._plan) if self._plan else ""
+
     def progress(self, done: int, total: int | None) -> None:
         now = time.monotonic()
         if self._first is None:

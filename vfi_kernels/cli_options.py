@@ -92,6 +92,13 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
     )
     command.add_argument(
+        "--hwaccel",
+        type=_hwaccel,
+        default="none",
+        metavar="NAME",
+        help="what decodes, by FFmpeg's name: cuda, cuda:1, auto; the output is the same (default: none)",
+    )
+    command.add_argument(
         "--chunk-seconds",
         type=ratio,
         metavar="S",
@@ -137,6 +144,7 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "source_fps": arguments.input_fps,
         "codec": arguments.codec or DEFAULT_CODECS.get(arguments.output.suffix.lower()),
         "crf": arguments.crf,
+        "hwaccel": arguments.hwaccel,
         "keep_going": arguments.keep_going,
         "force": arguments.force,
         "batch": arguments.batch,
@@ -147,6 +155,16 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _hwaccel(text: str) -> str:
+    from .video import hardware
+
+    try:
+        hardware.check(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _share(text: str) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from .pipeline import Profile
 from .plan import Plan
 from .sources import open_source
 
-__all__ = ["begin", "check_target", "interpolate", "left", "run"]
+__all__ = ["begin", "check_target", "interpolate", "left", "merge", "run"]
 
 Warn = Callable[[str], None]
 Progress = Callable[[int, "int | None"], None]
@@ -75,25 +76,25 @@ def interpolate(
         VideoError: a file cannot be read or written as asked.
     """
     options = options or Options(**wishes)
-    plan, total = begin(
+    with _begun(
         source, target, options, model, device=device, overwrite=overwrite, resume=resume, warn=warn
-    )
-    started(plan, total)
-    missing = plan.missing()
-    earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
-    try:
+    ) as (plan, total):
+        started(plan, total)
+        missing = plan.missing()
+        earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
 
         def count(done: int) -> None:
             progress(earlier + done, total)
 
-        if engine == "ray":
-            profile(cluster.make(plan, missing, count))
-        else:
-            profile(chunks.make(plan, model, missing, device=device, progress=count))
-        return muxing.merge(plan, warn)
-    finally:
-        if len(plan.missing()) == len(plan.chunks):
-            plan.discard()
+        try:
+            if engine == "ray":
+                profile(cluster.make(plan, missing, count))
+            else:
+                profile(chunks.make(plan, model, missing, device=device, progress=count))
+            return muxing.merge(plan, warn)
+        finally:
+            if len(plan.missing()) == len(plan.chunks):
+                plan.discard()
 
 
 def run(
@@ -106,6 +107,7 @@ def run(
     """Make those of these chunks that are missing, with the model that the plan names.
 
     Raises:
+        Busy: another process makes some of them; all others are there.
         VideoError: the source or the weights are not those of the plan; a file cannot be read or written.
     """
     plan.check_source()
@@ -118,18 +120,49 @@ def run(
     return chunks.make(plan, model, wanted, device=device or options.device, progress=progress)
 
 
-def left(target: Path) -> str:
+def merge(plan: Plan, *, overwrite: bool = False, warn: Warn = warnings.warn) -> int:
+    """As `muxing.merge`, where nobody else is at work.
+
+    Raises:
+        Busy: another process merges or makes all of it.
+        VideoError: as `muxing.merge`; there is an output, and no `overwrite`.
+    """
+    check_target(plan.source, plan.target, overwrite)
+    with plan.held():
+        return muxing.merge(plan, warn)
+
+
+def left(plan: Plan) -> str:
     """What a run that did not end well has left to go on with, in words; empty where nothing."""
-    folder = plans.folder_of(target)
     try:
-        plan = plans.read(folder)
+        plan.check_source()
     except VideoError:
         return ""
     count = len(plan.chunks)
-    return f"{count - len(plan.missing())} of {count} chunks are kept in {folder}: --resume goes on"
+    if not (plan.folder / plans.MANIFEST).exists():
+        return ""
+    return f"{count - len(plan.missing())} of {count} chunks are kept in {plan.folder}: --resume goes on"
 
 
 def begin(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    options: Options,
+    model: torch.nn.Module,
+    **how: Any,
+) -> Plan:
+    """Plan the work and write its manifest, for `run` and `merge`; arguments as of `interpolate`.
+
+    Raises:
+        ValueError: as `interpolate`.
+        VideoError: as `interpolate`; an earlier run of other options or another source.
+    """
+    with _begun(source, target, options, model, **how) as (plan, _):
+        return plan
+
+
+@contextmanager
+def _begun(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     options: Options,
@@ -139,15 +172,9 @@ def begin(
     overwrite: bool = False,
     resume: bool = False,
     warn: Warn = warnings.warn,
-) -> tuple[Plan, int | None]:
-    """Plan the work and write its manifest, or find that of an earlier run.
-
-    Returns:
-        The plan, and how many frames the output will have, None where nobody knows.
-
-    Raises:
-        ValueError: as `interpolate`.
-        VideoError: as `interpolate`; an earlier run of other options or another source.
+) -> Iterator[tuple[Plan, int | None]]:
+    """A plan whose manifest is written, or found as an earlier run has left it, and how many frames the
+    output will have, None where nobody knows. Others are kept out until the block ends.
     """
     source, target = Path(source), Path(target)
     check_target(source, target, overwrite)
@@ -162,11 +189,12 @@ def begin(
         plan = plans.make(source, target, reader, options)
         muxing.check(plan, reader, warn)
         total = schedule.count(reader.duration) if reader.duration else None
-    if plan.folder.exists():
-        _go_on(plan, overwrite, resume)
-    _warn_of_space(plan, warn)
-    plan.write()
-    return plan, total
+    with plan.held():
+        if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
+            _go_on(plan, overwrite, resume)
+        _warn_of_space(plan, warn)
+        plan.write()
+        yield plan, total
 
 
 def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
@@ -176,6 +204,8 @@ def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
             "--overwrite begins again"
         )
     if not resume or not (plan.folder / plans.MANIFEST).exists():
+        if maker := plan.maker():
+            raise VideoError(f"{plan.folder}: {maker} is making chunks in it; wait for it or end it")
         plan.discard()
         return
     if difference := plans.read(plan.folder).difference(plan):

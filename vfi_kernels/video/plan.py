@@ -6,6 +6,8 @@ it, so reading starts at a key frame at least so many frames earlier.
 
 The work folder, `<output>.vfi` beside the output:
     manifest.json   the plan: `Plan.to_json`
+    run.lock        who plans, merges, or does all from one command, while it does
+    00012.lock      who makes chunk 12, while it does
     00012.nut       the pictures of chunk 12, complete as soon as
     00012.json      is there: {"frames": [[number, length], ...] in steps, "delay": packets, "bytes": size,
                    "held": frames of the source that could not be decoded}
@@ -16,14 +18,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import limits, scenes, sequences
+from . import limits, locks, scenes, sequences
 from . import schedule as schedules
 from ._av import VideoError
 from .encoding import Encoding, complete_or_absent
@@ -34,8 +36,9 @@ __all__ = ["MANIFEST", "Chunk", "Plan", "Seek", "encoding_for", "in_words", "mak
 
 VERSION = 1
 MANIFEST = "manifest.json"
-UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.\w+)?")
-OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.pattern)
+LOCK = "run.lock"
+UNFINISHED = r"\.{}\.[0-9a-f]{{8}}\.part(\.\w+)?"
+OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.format(".*"))
 
 # So many frames before a chunk its cut detector has to see to judge as if it had seen all.
 WARM = scenes.RECENT + 1
@@ -136,18 +139,52 @@ class Plan:
         }
 
     def write(self) -> None:
-        """Creates the work folder and its manifest."""
-        self.folder.mkdir(exist_ok=True)
+        """Writes the manifest, in the work folder that `held` has made."""
+        save(self.folder / MANIFEST, self.to_json())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the work folder, and keeps others from planning and merging in it.
+
+        Raises:
+            Busy: another process does.
+        """
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            try:
+                lock = locks.Lock(self.folder / LOCK)
+                break
+            except FileNotFoundError:
+                pass  # who is done with it deletes the folder
+            except locks.Busy as busy:
+                raise locks.Busy(f"{self.folder}: {busy} is at work in it; wait for it or end it") from None
         try:
-            save(self.folder / MANIFEST, self.to_json())
-        except BaseException:
+            yield
+        finally:
+            lock.release()
             with suppress(OSError):
                 self.folder.rmdir()
-            raise
+
+    def lock(self, index: int) -> locks.Lock | None:
+        """For making chunk `index`, of which it deletes what a killed run has left; None where it is there.
+
+        Raises:
+            Busy: another process makes it.
+        """
+        lock = locks.Lock(self.stem(index).with_suffix(".lock"))
+        if self.facts(index) is not None:
+            lock.release()
+            return None
+        clear(self.folder, re.compile(UNFINISHED.format(f"{index:05}")))
+        return lock
+
+    def maker(self) -> str | None:
+        """Who makes a chunk now; None where nobody does."""
+        return locks.others(list(self.folder.glob("[0-9]*.lock")))
 
     def clear_unfinished(self) -> None:
-        """Deletes what a killed run was writing."""
-        clear(self.folder, UNFINISHED)
+        """Deletes what a killed run was writing, but for chunks: of these others may make some."""
+        clear(self.folder, re.compile(UNFINISHED.format(r"(?!\d{5}\.).*")))
 
     def check_free(self, needed: int) -> None:
         """
@@ -166,8 +203,10 @@ class Plan:
         return shutil.disk_usage(self.target.parent).free
 
     def discard(self) -> None:
-        """Deletes the work folder: what is ours in it, and itself if that was all."""
-        clear(self.folder, OURS)
+        """Deletes what is ours in the work folder, unless another process makes a chunk in it; and the folder
+        itself if that was all."""
+        if not self.maker():
+            clear(self.folder, OURS)
         with suppress(OSError):
             self.folder.rmdir()
 

@@ -9,8 +9,9 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
-from . import limits, signalling, timing
+from . import hardware, limits, signalling, timing
 from ._av import VideoError, av
+from .hardware import HWAccel
 from .streams import pictures_of
 from .truncation import missing_bytes
 
@@ -20,23 +21,27 @@ __all__ = ["Reader", "opened", "packets"]
 SLACK = Fraction(1, 2)
 
 
-def opened(path: Path, limit: int = limits.MAX_PIXELS) -> av.container.InputContainer:
+def opened(
+    path: Path, limit: int = limits.MAX_PIXELS, device: HWAccel | None = None
+) -> av.container.InputContainer:
     """The file for reading. Files only, and files that name others (playlists) open only files.
 
     Args:
         path: file.
         limit: pixels that a frame may have.
+        device: what decodes it; None is the CPU.
 
     Raises:
-        VideoError: no such file, or not a video.
+        VideoError: no such file, not a video, or nothing that the device decodes.
     """
     if not path.is_file():
         raise VideoError(f"{path}: no such file")
     try:
         options = {"protocol_whitelist": "file", "max_pixels": str(limit)}
-        container = av.open(f"file:{path}", options=options)
-    except av.FFmpegError as error:
-        raise VideoError(f"{path}: cannot be read as a video ({error.strerror})") from error
+        container = av.open(f"file:{path}", options=options, hwaccel=device)
+    except (av.FFmpegError, RuntimeError) as error:  # the latter where a device has nothing to decode
+        reason = getattr(error, "strerror", error)
+        raise VideoError(f"{path}: cannot be read as a video ({reason})") from error
     try:
         for stream in container.streams.video:
             if stream.codec_context:
@@ -127,6 +132,7 @@ class Reader:
         keep_going: bool = False,
         force: bool = False,
         alone: bool = True,
+        device: HWAccel | None = None,
     ) -> None:
         """
         Args:
@@ -135,20 +141,21 @@ class Reader:
             keep_going: hold the last good frame where one cannot be decoded, and read a cut file to its end.
             force: read frames of any size.
             alone: no other thread decodes or encodes now; else `siting` stays None.
+            device: what decodes; None is the CPU.
         """
         self.path = Path(path)
         self.held = 0
         self.siting: str | None = None
         self._as_stamped, self._keep_going = as_stamped, keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
-        self._container = opened(self.path, self._limit)
+        self._container = opened(self.path, self._limit, device)
         try:
-            self._open(alone)
+            self._open(alone, device is not None)
         except BaseException:
             self._container.close()
             raise
 
-    def _open(self, alone: bool) -> None:
+    def _open(self, alone: bool, on_device: bool) -> None:
         missing = 0 if self._keep_going else missing_bytes(self.path)
         if missing:
             count = f"{missing} bytes are" if missing > 1 else "1 byte or more is"
@@ -158,8 +165,7 @@ class Reader:
             raise VideoError(f"{self.path}: holds no video stream")
         if alone:  # and before this decodes
             self.siting = signalling.chroma_siting(self._stream)
-        self._decoder = _decoder_of(self._stream)
-        self._decoder.thread_type = "AUTO"
+        self._decoder = _decoder_of(self._stream, on_device)
         self.audio = list(self._container.streams.audio)
         self.tick = self._stream.time_base
         stated = self._stream.duration and self._stream.duration * self.tick
@@ -344,15 +350,18 @@ class Reader:
             return []
 
 
-def _decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
+def _decoder_of(stream: av.VideoStream, on_device: bool) -> av.VideoCodecContext | hardware.Decoder:
     """The stream's own; where there is alpha beside VP8 or VP9, which it leaves, one that reads it."""
     own = stream.codec_context
+    own.thread_type = "AUTO"
     name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     if not name or tags.get("alpha_mode") != "1":
-        return own
+        return hardware.Decoder(stream) if on_device else own
+    if on_device:
+        raise VideoError("no device reads its alpha")
     decoder = av.CodecContext.create(name, "r")
-    decoder.options = own.options
+    decoder.options, decoder.thread_type = own.options, "AUTO"
     return decoder
 
 
