@@ -111,7 +111,11 @@ class Glimpse:
 
 
 class Shown:
-    """A source frame and its time in seconds; its RGB is made once, when the model wants it."""
+    """A source frame, its time in seconds and whether a shot begins with it; its RGB is made once, when the
+    model wants it.
+    """
+
+    cut = False
 
     def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, upload: Upload) -> None:
         self.frame, self.time, self._colour, self._upload = frame, time, colour, upload

@@ -1,8 +1,8 @@
 """What is to be done to one video, cut into chunks, and the manifest that says so to every machine.
 
 A chunk is a range of the source's time, and a pure function of the source and the options: whoever makes it,
-alone or in one go with others, gets the same bytes. Its first frames' cuts depend on the WARM frames before
-it, so reading starts at a key frame at least so many frames earlier.
+alone or in one go with others, gets the same bytes. Its first frames' cuts, and the times of repeats, depend
+on the frames before it, so reading starts at a key frame at least `warm` frames earlier.
 
 The work folder, `<output>.vfi` beside the output:
     manifest.json   the plan: `Plan.to_json`
@@ -25,14 +25,25 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import limits, locks, scenes, sequences
+from . import cadence, limits, locks, scenes, sequences
 from . import schedule as schedules
 from ._av import VideoError
 from .encoding import Encoding, complete_or_absent
 from .options import Options
 from .sources import Source, identity
 
-__all__ = ["MANIFEST", "Chunk", "Plan", "Seek", "encoding_for", "in_words", "make", "read", "schedule_for"]
+__all__ = [
+    "MANIFEST",
+    "Chunk",
+    "Plan",
+    "Seek",
+    "encoding_for",
+    "in_words",
+    "make",
+    "read",
+    "schedule_for",
+    "warm",
+]
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -279,8 +290,13 @@ def make(source: Path, target: Path, reader: Source, options: Options) -> Plan:
     return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
 
 
+def warm(options: Options) -> int:
+    """Frames before a chunk that have to be seen for it to be what it is in the whole."""
+    return max(WARM, cadence.BEFORE) if options.duplicates == "retime" else WARM
+
+
 def _chunks(reader: Source, options: Options) -> tuple[Chunk, ...]:
-    """Where possible a chunk starts WARM frames after a key frame, so that little is decoded for nothing."""
+    """Where possible a chunk starts `warm` frames after a key frame: so little is decoded for nothing."""
     marks, seconds = reader.marks(), options.chunk_seconds
     frames = schedule_for(reader, options).count(marks[-1][0]) if marks else 0
     if frames and not options.force:
@@ -289,7 +305,7 @@ def _chunks(reader: Source, options: Options) -> tuple[Chunk, ...]:
     starts: list[tuple[Fraction, Seek | None]] = [(Fraction(0), None)]
     passed = 0  # the keys that lie early enough
     for number, (time, _, _) in enumerate(marks):
-        fresh = passed < len(keys) and keys[passed] <= number - WARM
+        fresh = passed < len(keys) and keys[passed] <= number - warm(options)
         passed += fresh
         length = time - starts[-1][0]
         if length < seconds or not (fresh or length >= 2 * seconds or not keys):
@@ -306,10 +322,12 @@ def schedule_for(reader: Source, options: Options) -> schedules.ConstantRate | s
         ValueError: options that contradict each other.
         VideoError: they need the source's rate, and it has none.
     """
+    # Re-timed frames lie between ticks.
+    parts = cadence.PARTS if options.duplicates == "retime" else 1
     try:
         return schedules.schedule_for(
             reader.rate,
-            reader.tick,
+            reader.tick / parts,
             factor=options.factor,
             fps=options.fps,
             stretch=options.slow_motion,
