@@ -20,6 +20,7 @@ from .baselines import Blend, Repeat
 from .checkpoints import CheckpointError, Misfit, Shapes
 from .dvf import DVF
 from .flow import Flow
+from .flow_refined import FlowRefined
 from .rife import RIFE
 from .rife_4x import RIFE4
 from .rife_table import VERSIONS
@@ -88,6 +89,7 @@ MODELS: dict[str, Entry] = {
     "rife_2r": Entry(partial(RIFE, double=True), "MIT", PAPER),
     **{f"rife_v{version}": Entry(partial(RIFE4, version), "MIT", PRACTICAL) for version in VERSIONS},
     "flow": Entry(Flow),
+    "flow_refined": Entry(FlowRefined, "MIT", "none released yet: vfi train default"),
     "blend": Entry(Blend),
     "repeat": Entry(Repeat),
 }
