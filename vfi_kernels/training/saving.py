@@ -41,7 +41,7 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) 
 
 
 def write_weights(path: Path, state: dict[str, Tensor], model: str, options: dict[str, Any]) -> None:
-    """For `models.create` and `vfi interpolate --checkpoint`; notes the options that the model was made with."""
+    """For `models.create` and `vfi interpolate --checkpoint`; the options are noted in it."""
     own = registry.options(model)
     noted = own | {name: value for name, value in options.items() if name in own}
     place(path, lambda unfinished: checkpoints.write(unfinished, state, model, noted))
