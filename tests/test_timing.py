@@ -161,3 +161,36 @@ def test_parse_ratio(text: str, value: Fraction) -> None:
 def test_parse_ratio_errors(text: str) -> None:
     with pytest.raises(ValueError, match="expected a"):
         timing.parse_ratio(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("23.976", F(24000, 1001)),
+        ("23.98", F(24000, 1001)),
+        ("23.97", F(24000, 1001)),
+        ("29.97", NTSC),
+        ("59.94", F(60000, 1001)),
+        ("47.952", F(48000, 1001)),
+        ("119.88", F(120000, 1001)),
+        ("14.985", F(15000, 1001)),
+        ("11.988", F(12000, 1001)),
+        ("239.76", F(240000, 1001)),
+        ("23.976024", F(24000, 1001)),
+        (" 29.970 ", NTSC),
+        # as written
+        ("30000/1001", NTSC),
+        ("24", F(24)),
+        ("24.00", F(24)),
+        ("23.9", F(239, 10)),
+        ("23.95", F(479, 20)),
+        ("23.977", F(23977, 1000)),
+        ("24.975", F(999, 40)),
+        ("12.5", F(25, 2)),
+        ("59.95", F(1199, 20)),
+        ("59.940/2", F(2997, 100)),
+        ("0.01", F(1, 100)),
+    ],
+)
+def test_rates_as_people_write_them(text: str, rate: Fraction) -> None:
+    assert timing.parse_rate(text) == rate

@@ -22,7 +22,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, picture
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Writer, colour, interpolate, pipeline, to_tensor
+from vfi_kernels.video import VideoError, Writer, colour, interpolate, pipeline, to_tensor
 from vfi_kernels.video.tiling import Tiled
 
 BLEND = models.create("blend")
@@ -62,7 +62,7 @@ def test_error_in_any_thread(
     calls: int,
 ) -> None:
     def fail() -> None:
-        raise RuntimeError(f"the {stage} stage broke\nand more")
+        raise VideoError(f"the {stage} stage broke\nand more")
 
     source = make_clip(tmp_path / "in.mp4", count=60)
     owner, name = STAGES[stage]

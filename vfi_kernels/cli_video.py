@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .cli_common import Failure, device, file, first_line, warn
+from .cli_common import TERMINATED, Failure, device, failure_of, file, warn
 from .cli_feedback import Feedback
 from .cli_options import add_files, add_wishes, wishes
 
@@ -145,7 +144,7 @@ def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             arguments.output,
             options,
             model,
-            device=arguments.device,
+            device=device(parser, arguments.device, here=False),
             overwrite=arguments.overwrite,
             warn=feedback.warn,
         )
@@ -189,19 +188,17 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def told(left: Callable[[], str] = str) -> Iterator[None]:
-    """Errors of what runs inside as one line, to which is added what is left to go on with."""
-    from . import models, video
-
+    """To what ends the work inside is added what is left to go on with."""
     try:
         yield
-    except (video.VideoError, models.TimestepError, OSError, MemoryError, RuntimeError) as error:
-        raise Failure("; ".join(filter(None, [first_line(error), left()]))) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(left()) from stop
-    except SystemExit:
-        if words := left():
-            print(f"vfi: terminated; {words}", file=sys.stderr)
-        raise
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
+            raise
+        raise Failure(f"terminated; {left() or 'no output was written'}", code=TERMINATED) from stop
+    except Exception as error:
+        raise failure_of(error, left()) from error
 
 
 def _chunks(text: str) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from .. import models
-from . import chunks, cluster, images, muxing, sequences
+from . import chunks, cluster, images, muxing, sequences, signature
 from . import plan as plans
 from ._av import VideoError
 from .options import Options, digest
@@ -50,7 +50,7 @@ def interpolate(
     where a new shot begins between them, the earlier one is held. `target` appears when it is complete.
 
     The work is done in chunks. Whatever ends it early, finished chunks stay in `<target>.vfi`, and `resume`
-    goes on to the same bytes as if nothing had happened.
+    goes on to the same bytes as if nothing had happened; where `target` is complete already, it says so.
 
     Args:
         source: video file.
@@ -79,8 +79,15 @@ def interpolate(
     with _begun(
         source, target, options, model, device=device, overwrite=overwrite, resume=resume, warn=warn
     ) as (plan, total):
-        started(plan, total)
         missing = plan.missing()
+        if missing and not overwrite and _is_there(plan.target):  # so far only `resume` gets
+            frames = signature.frames_of(plan)
+            started(plan, total)
+            profile(Profile(0, 0.0, ()))
+            warn(f"{plan.target}: is complete, nothing is left to do")
+            return frames
+        plan.write()
+        started(plan, total)
         earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
 
         def count(done: int) -> None:
@@ -158,6 +165,7 @@ def begin(
         VideoError: as `interpolate`; an earlier run of other options or another source.
     """
     with _begun(source, target, options, model, **how) as (plan, _):
+        plan.write()
         return plan
 
 
@@ -173,11 +181,11 @@ def _begun(
     resume: bool = False,
     warn: Warn = warnings.warn,
 ) -> Iterator[tuple[Plan, int | None]]:
-    """A plan whose manifest is written, or found as an earlier run has left it, and how many frames the
-    output will have, None where nobody knows. Others are kept out until the block ends.
+    """A plan and how many frames the output will have, None where nobody knows. What is in the work folder
+    is of the same plan, and others are kept out until the block ends.
     """
     source, target = Path(source), Path(target)
-    check_target(source, target, overwrite)
+    check_target(source, target, overwrite or resume)
     with open_source(source, options) as reader:
         schedule = plans.schedule_for(reader, options)
         options = replace(
@@ -186,14 +194,14 @@ def _begun(
             weights=digest(model),
             device=torch.device(device).type,
         )
-        plan = plans.make(source, target, reader, options)
+        marks = reader.marks()
+        plan = plans.make(source, target, reader, marks, options)
         muxing.check(plan, reader, warn)
-        total = schedule.count(reader.duration) if reader.duration else None
+        total = schedule.count(plans.end_of(reader, marks))
     with plan.held():
         if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
             _go_on(plan, overwrite, resume)
         _warn_of_space(plan, warn)
-        plan.write()
         yield plan, total
 
 
@@ -238,6 +246,10 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             raise VideoError(f"{target}: is the input itself; give the output another name")
         if not overwrite:
             raise VideoError(f"{target}: exists already; --overwrite replaces it")
+
+
+def _is_there(target: Path) -> bool:
+    return any(path.exists() for path in sequences.written(target))
 
 
 def _check_images(source: Path, target: Path, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from heapq import merge as merged
 from io import BytesIO
 from pathlib import Path
 
-from . import limits, matroska, sequences, streams
+from . import limits, matroska, sequences, signature, streams
 from ._av import VideoError, av
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
@@ -85,10 +85,12 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
                     _write(plan, facts, encoding, reader, temporary)
                 if encoding.aspect and not matroska.set_aspect(temporary, encoding.aspect):
                     warn(f"{plan.target}: the sample aspect ratio {encoding.aspect} is not kept")
+    frames = sum(len(fact["frames"]) for fact in facts)
+    signature.sign(plan, frames)
     plan.discard()
     if held := sum(fact["held"] for fact in facts):
         warn(f"{plan.source}: {held} frames could not be decoded, and the last good one was held")
-    return sum(len(fact["frames"]) for fact in facts)
+    return frames
 
 
 class _Output:

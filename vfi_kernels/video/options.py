@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from . import hardware, scenes
+from . import encoding, hardware, scenes
 
 __all__ = ["Options", "digest"]
 
@@ -47,7 +47,8 @@ class Options:
             goes on through it.
         source_fps: images a second, where the source is images; 25 where it is not given.
         codec: video encoder, for example libx264 or, lossless, ffv1.
-        crf: constant rate factor of the encoder.
+        crf: constant rate factor of the encoder: lower is better and larger.
+        preset: what the encoder calls its speed; its own choice where there is none.
         batch: frames made at once between two others.
         tile: side of the overlapping squares in which larger frames are made; None makes them whole.
         chunk_seconds: how much of the source a chunk holds, about.
@@ -75,6 +76,7 @@ class Options:
     source_fps: Fraction | int | None = None
     codec: str = "libx264"
     crf: int = 16
+    preset: str | None = None
     batch: int = BATCH
     tile: int | None = None
     chunk_seconds: Fraction | int = CHUNK_SECONDS
@@ -90,6 +92,7 @@ class Options:
     def __post_init__(self) -> None:
         scenes.CutDetector(self.scene_threshold)  # knows its own range
         hardware.check(self.hwaccel)
+        encoding.check_quality(self.codec, self.crf, self.preset)
         for name in ("batch", "chunk_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")

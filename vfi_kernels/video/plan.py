@@ -38,6 +38,7 @@ __all__ = [
     "Plan",
     "Seek",
     "encoding_for",
+    "end_of",
     "in_words",
     "make",
     "read",
@@ -53,6 +54,10 @@ OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.format("
 
 # So many frames before a chunk its cut detector has to see to judge as if it had seen all.
 WARM = scenes.RECENT + 1
+
+
+# Of a source frame: its time, its time stamp, and whether it is a key frame.
+Mark = tuple[Fraction, "int | None", bool]
 
 
 class Seek(NamedTuple):
@@ -279,14 +284,14 @@ def read(path: Path) -> Plan:
         raise VideoError(f"{path}: is not a plan ({error!r})") from error
 
 
-def make(source: Path, target: Path, reader: Source, options: Options) -> Plan:
-    """Cut the source into chunks of about `options.chunk_seconds`. Reads all of it without decoding.
+def make(source: Path, target: Path, reader: Source, marks: list[Mark], options: Options) -> Plan:
+    """Cut the source into chunks of about `options.chunk_seconds`; `marks` are the reader's.
 
     Raises:
-        VideoError: it is damaged or cut short.
+        VideoError: there is no such file, or the output would be too long.
     """
     size, modified = identity(source)
-    chunks = _chunks(reader, options)
+    chunks = _chunks(reader, marks, options)
     return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
 
 
@@ -295,9 +300,17 @@ def warm(options: Options) -> int:
     return max(WARM, cadence.BEFORE) if options.duplicates == "retime" else WARM
 
 
-def _chunks(reader: Source, options: Options) -> tuple[Chunk, ...]:
+def end_of(reader: Source, marks: list[Mark]) -> Fraction:
+    """When the last frame goes off, seconds after the first came; about, where the file does not say."""
+    if reader.duration or not marks:
+        return reader.duration or Fraction(0)
+    last = marks[-1][0]
+    return last + (1 / reader.rate if reader.rate else last - marks[max(len(marks) - 2, 0)][0])
+
+
+def _chunks(reader: Source, marks: list[Mark], options: Options) -> tuple[Chunk, ...]:
     """Where possible a chunk starts `warm` frames after a key frame: so little is decoded for nothing."""
-    marks, seconds = reader.marks(), options.chunk_seconds
+    seconds = options.chunk_seconds
     frames = schedule_for(reader, options).count(marks[-1][0]) if marks else 0
     if frames and not options.force:
         limits.check_frames(reader.path, frames, marks[-1][0])
@@ -353,6 +366,7 @@ def encoding_for(
         start=reader.start,
         codec=sequences.codec_of(target) or options.codec,
         crf=options.crf,
+        preset=options.preset,
         aspect=reader.aspect,
         siting=reader.siting,
         warn=warn,

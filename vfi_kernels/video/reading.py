@@ -113,7 +113,7 @@ class Reader:
         start: its time in the file, seconds.
         rate: nominal frames a second, or None where the file does not say.
         tick: what its times count, seconds.
-        duration: seconds as the file states it, or None: an estimate, for progress only.
+        duration: seconds that the pictures last, as the file states it, or None; the sound may be longer.
         aspect: sample aspect ratio, or None.
         siting: where the chroma samples lie, by FFmpeg's name, or None.
         audio: the sound streams (av.AudioStream).
@@ -168,13 +168,13 @@ class Reader:
         self._decoder = _decoder_of(self._stream, on_device)
         self.audio = list(self._container.streams.audio)
         self.tick = self._stream.time_base
-        stated = self._stream.duration and self._stream.duration * self.tick
-        self.duration = stated or (
+        self.duration = self._stream.duration and self._stream.duration * self.tick
+        length = self.duration or (
             self._container.duration and Fraction(self._container.duration, av.time_base)
         )
         # A stream without a container has no time stamps, and an average of 25 whatever it says of itself.
-        average = self._stream.average_rate if self.duration else self._stream.guessed_rate
-        self.rate = timing.source_rate(average, self._stream.base_rate, self.duration)
+        average = self._stream.average_rate if length else self._stream.guessed_rate
+        self.rate = timing.source_rate(average, self._stream.base_rate, length)
         if self.rate and self._is_matroska:
             self.rate = timing.ntsc_rate(self.rate)
         self.end = Fraction(0)
