@@ -64,7 +64,7 @@ class Entry:
 # Arguments that tell one of the names below from another.
 NAMED = ("any_time", "double")
 # And those that are nothing to a model that is not trained.
-TRAINED = ("momentum",)
+TRAINED = ("begin_as_blend", "momentum")
 
 NONCOMMERCIAL = "non-commercial research"
 PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
