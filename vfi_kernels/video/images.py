@@ -259,7 +259,12 @@ def _animation(path: Path, limit: int) -> list[int]:
 def _animated(path: Path) -> list[Callable[[], av.VideoFrame]]:
     import cv2
 
-    whole, animation = cv2.imreadanimation(str(path))
+    log = cv2.utils.logging
+    level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # else it tells of damage in its own lines as well
+    try:
+        whole, animation = cv2.imreadanimation(str(path))
+    finally:
+        log.setLogLevel(level)
     if not whole:
         raise VideoError(
             f"{path}: cannot be read as an image (OpenCV reads animated WebP where it has libwebp)"
