@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -149,7 +149,7 @@ def _write(
                     written()
                     item = next(rest)
             size, frames, delay = os.stat(temporary).st_size, writer.frames, writer.delay
-    facts = {"frames": frames, "delay": delay, "bytes": size, "held": item.held}
+    facts = {"frames": frames, "delay": delay, "bytes": size, "repairs": item.repairs}
     save(plan.stem(index).with_suffix(".json"), facts)
 
 
@@ -200,7 +200,7 @@ class _Source:
 
     def _skip(self, frames: Iterator[tuple[av.VideoFrame, Fraction]], chunk: Chunk) -> int:
         """Goes to the first frame of the chunk; how many lie before it."""
-        self._held: list[Fraction] = []  # times of frames that could not be decoded
+        self._repairs: list[tuple[Fraction, Counter[str]]] = []  # what was done to the frame of a time
         tape = _Tape(self._shown(frames))
         skipped, last = 0, deque(maxlen=warm(self._plan.options))
         for shown in tape.until(chunk.start):
@@ -213,10 +213,11 @@ class _Source:
 
     def _shown(self, frames: Iterator[tuple[av.VideoFrame, Fraction]]) -> Iterator[Shown]:
         colour = self._encoding.converter()  # of its own: this is another thread than the writer's
-        held = self.reader.held
+        before = Counter(self.reader.repairs)
         for frame, at in frames:
-            self._held += [at] * (self.reader.held - held)
-            held = self.reader.held
+            if done := self.reader.repairs - before:
+                self._repairs.append((at, done))
+                before = Counter(self.reader.repairs)
             yield Shown(frame, at, colour, self._upload)
 
     def _judged(self, frames: Iterator[Shown]) -> Iterator[Shown]:
@@ -239,8 +240,11 @@ class _Source:
         if left is not None and self.tape.next is None:
             # Nothing follows to be interpolated towards: the last frame is held for as long as it is shown.
             yield Work(index, schedules.Span(last, left.time, self.reader.end, True), left, left)
-        own = [at for at in self._held if at >= chunk.start and (chunk.stop is None or at < chunk.stop)]
-        yield Work(index, held=len(own))
+        repairs: Counter[str] = Counter()
+        for at, done in self._repairs:
+            if at >= chunk.start and (chunk.stop is None or at < chunk.stop):
+                repairs += done
+        yield Work(index, repairs=repairs)
 
 
 def _with_cuts(frames: Iterator[Shown], cuts: scenes.CutDetector) -> Iterator[Shown]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -9,7 +10,7 @@ from heapq import merge as merged
 from io import BytesIO
 from pathlib import Path
 
-from . import limits, matroska, sequences, signature, streams
+from . import limits, matroska, repairs, sequences, signature, streams, timing
 from ._av import VideoError, av
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
@@ -88,8 +89,8 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
     frames = sum(len(fact["frames"]) for fact in facts)
     signature.sign(plan, frames)
     plan.discard()
-    if held := sum(fact["held"] for fact in facts):
-        warn(f"{plan.source}: {held} frames could not be decoded, and the last good one was held")
+    for line in repairs.told(sum((Counter(fact["repairs"]) for fact in facts), Counter())):
+        warn(f"{plan.source}: {line}")
     return frames
 
 
@@ -140,7 +141,10 @@ class _Output:
         if self.companions is None or not self.companions.streams:
             return
         keep_going = plan.options.keep_going
+        forward: defaultdict[int, timing.Forward] = defaultdict(timing.Forward)
         for packet in packets(self.source, plan.source, self.companions.streams, keep_going=keep_going):
+            if packet.dts is not None and _moved(packet, forward[packet.stream.index]) and not keep_going:
+                raise VideoError(f"{plan.source}: the time stamps of {packet.stream.type} go back")
             try:
                 with guarded(str(plan.source)):
                     made = list(self.companions.packets(packet))
@@ -156,6 +160,16 @@ class _Output:
     def __exit__(self, *_: object) -> None:
         if self.source:
             self.source.close()
+
+
+def _moved(packet: av.Packet, forward: timing.Forward) -> bool:
+    """Has the packet follow the one before where its time goes back; whether it did."""
+    tick = packet.time_base
+    time = packet.dts * tick
+    shift = round((forward(time, (packet.duration or 1) * tick) - time) / tick)
+    packet.dts += shift
+    packet.pts = packet.pts if packet.pts is None else packet.pts + shift
+    return bool(shift)
 
 
 def _write(plan: Plan, facts: list[dict], encoding: Encoding, reader: Source, path: Path) -> None:

@@ -10,7 +10,7 @@ The work folder, `<output>.vfi` beside the output:
     00012.lock      who makes chunk 12, while it does
     00012.nut       the pictures of chunk 12, complete as soon as
     00012.json      is there: {"frames": [[number, length], ...] in steps, "delay": packets, "bytes": size,
-                   "held": frames of the source that could not be decoded}
+                   "repairs": how many frames of the source, by `repairs.KINDS`}
 """
 
 from __future__ import annotations
