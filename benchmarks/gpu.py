@@ -3,7 +3,8 @@
     python benchmarks/gpu.py [--dry-run] [--minutes 8.7]
 
 A step that fails does not stop the later ones; the exit code is 0 only if none failed. The results go to
-benchmarks/results/<gpu>.json, and into the folder $OUT as well where that is set.
+benchmarks/results/<gpu>.json and, of whole systems, benchmarks/results/models/<gpu>.json, and into the folder
+$OUT as well where that is set.
 """
 
 import argparse
@@ -110,6 +111,16 @@ def steps(capability: str) -> list[Step]:
                 *["--deadline", f"{max(1.0, seconds - 30):.0f}"],
             ],
             limit=420,
+            reserve=60,
+        ),
+        Step(
+            "systems",
+            lambda seconds: [
+                *[python, "benchmarks/models.py", "--device", "cuda", "--sizes", "1080p", "720p", "4k"],
+                *["--dtypes", "float16", "float32", "--json", "auto"],
+                *["--deadline", f"{max(1.0, seconds - 15):.0f}"],
+            ],
+            limit=240,
         ),
     ]
 
@@ -189,7 +200,8 @@ def run_all(todo: list[Step], minutes: float) -> list[Outcome]:
 
 def results_since(start: float) -> list[Path]:
     """The results files that this run wrote."""
-    return [path for path in sorted(RESULTS.glob("*.json")) if path.stat().st_mtime >= start]
+    found = [*sorted(RESULTS.glob("*.json")), *sorted(RESULTS.glob("models/*.json"))]
+    return [path for path in found if path.stat().st_mtime >= start]
 
 
 def save_for_caller(paths: list[Path]) -> None:
@@ -198,7 +210,8 @@ def save_for_caller(paths: list[Path]) -> None:
     if out:
         Path(out).mkdir(parents=True, exist_ok=True)
         for path in paths:
-            shutil.copy(path, out)
+            whole = path.parent.name == "models"
+            shutil.copy(path, Path(out) / (f"models-{path.name}" if whole else path.name))
 
 
 def table(paths: list[Path]) -> list[str]:
@@ -252,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = run_all(steps(capability), options.minutes)
     written = results_since(start)
     save_for_caller(written)
-    print("\n" + "\n".join(table(written)))
+    print("\n" + "\n".join(table([path for path in written if path.parent == RESULTS])))
     for outcome in outcomes:
         print(f"{outcome.name:10} {outcome.seconds:5.0f} s  {outcome.result}")
     return 1 if any(outcome.failed for outcome in outcomes) else 0

@@ -54,7 +54,8 @@ def test_report(bench, tmp_path, capsys):
 
     whole = {
         "model": "rife", "frames": 7, "size": [720, 1280], "dtype": "float32", "device": "cpu",
-        "ms": {"ours": {"median": 50.0}, "eager": {"median": 60.0}}, "max_abs_difference": 2e-6,
+        "ms": {"ours": {"median": 50.0}, "eager": {"median": 60.0}, "ours compiled": {"median": 40.0}},
+        "max_abs_difference": 2e-6,
         "peak_bytes": {"ours": None, "eager": None}, "others_share": 0.2,
     }  # fmt: skip
     (results / "models").mkdir()
@@ -62,7 +63,7 @@ def test_report(bench, tmp_path, capsys):
         json.dumps({"machine": content["machine"], "records": [whole]})
     )
     assert bench.report.main(arguments) == 0
-    row = "| rife | 7 | 1280x720 | float32 | 50.0 \\* | 1.2x | - | - | - | 2e-06 |"
+    row = "| rife | 7 | 1280x720 | float32 | 50.0 \\* | 20.0 | 1.2x | 0.80x | - | - | - | 2e-06 |"
     assert row in (results / "README.md").read_text()
     assert readme.read_text() == text
 
@@ -140,8 +141,12 @@ def test_gpu_table_and_copies(bench, tmp_path, monkeypatch):
     assert lines[0] == "a.json: copy 35 GB/s, float32 FMA 181 GFLOP/s"
     assert "4.0000   12.5x       -       -      5   34%" in lines[-1]
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
-    bench.gpu.save_for_caller([path])
+    whole = tmp_path / "models" / "a.json"  # of systems, and of the same GPU
+    whole.parent.mkdir()
+    whole.write_text("{}")
+    bench.gpu.save_for_caller([path, whole])
     assert (tmp_path / "out" / "a.json").read_text() == path.read_text()
+    assert (tmp_path / "out" / "models-a.json").read_text() == "{}"
 
 
 def test_gpu_dry_run(bench, capsys):
@@ -152,6 +157,7 @@ def test_gpu_dry_run(bench, capsys):
         "not host_only",
         "--tool memcheck --error-exitcode 9",
         "run.py --device cuda",
+        "models.py --device cuda --sizes 1080p 720p 4k --dtypes float16 float32 --json auto",
     ):
         assert part in output
     for file in bench.gpu.MEMCHECK_TESTS:

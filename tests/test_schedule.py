@@ -19,7 +19,6 @@ from vfi_kernels.video.schedule import (
     Slot,
     Span,
     schedule_for,
-    without_runs,
 )
 
 F = Fraction
@@ -132,51 +131,6 @@ def test_own_times(times: list[Fraction], factor: int, stretch: Fraction, cuts: 
         held = left in cuts or left == len(times) - 2
         assert [s.timestep for s in group] == ([F(0)] if held else [F(k, factor) for k in range(factor)])
     assert sum(s.length for s in slots) == times[-1] * stretch
-
-
-# Lengths of runs; neighbours differ.
-runs = st.lists(st.integers(1, 12), max_size=10)
-
-
-def test_truth_table_runs() -> None:
-    def kept(text: str, limit: int) -> str:
-        return "".join(without_runs(text, lambda a, b: a == b, limit))
-
-    assert kept("aabbbcdddd", 3) == "abcdddd"
-    assert kept("aaaaaaaabb", 3) == "aaaaaaaab"  # a still passes whole, its end too
-    assert kept("aabb", 1) == "aabb"
-    assert kept("", 3) == ""
-
-
-@settings(deadline=None)
-@given(runs, st.integers(1, 5))
-def test_runs(lengths: list[int], limit: int) -> None:
-    """Short ones become one item, longer ones pass whole, and nothing is read far ahead."""
-    values = [k for k, length in enumerate(lengths) for _ in range(length)]
-    taken = 0
-
-    def reading() -> Iterator[tuple[int, int]]:
-        nonlocal taken
-        for item in enumerate(values):
-            taken += 1
-            yield item
-
-    kept = []
-    for item in without_runs(reading(), lambda a, b: a[1] == b[1], limit):
-        assert taken - item[0] <= limit
-        kept.append(item)
-    assert [value for _, value in kept] == [
-        k for k, length in enumerate(lengths) for _ in range(1 if length <= limit else length)
-    ]
-    # the first of a run stays, and lasts until the next one: the whole is as long as before
-    times = [F(number) for number, _ in kept] + [F(len(values))]
-    assert sum(s.length for s in slots_of(OwnTimes(2, F(1), F(2)), times)) == len(values)
-    assert all(number == values.index(value) for number, value in kept if lengths[value] <= limit)
-
-
-def test_repeats_are_measured_against_the_first_of_a_run() -> None:
-    """Else a slow fade would be one long run of nearly equal frames."""
-    assert list(without_runs(range(10), lambda a, b: b - a <= 2, 4)) == [0, 3, 6, 9]
 
 
 @pytest.mark.parametrize(

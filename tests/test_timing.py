@@ -194,3 +194,25 @@ def test_parse_ratio_errors(text: str) -> None:
 )
 def test_rates_as_people_write_them(text: str, rate: Fraction) -> None:
     assert timing.parse_rate(text) == rate
+
+
+@given(st.lists(st.integers(0, 50), max_size=30))
+def test_forward(stamps: list[int]) -> None:
+    forward = timing.Forward()
+    times = [forward(F(stamp), F(1)) for stamp in stamps]
+    assert times == sorted(times)
+    # what does not go back is as it was
+    highest = -1
+    for stamp, time in zip(stamps, times, strict=True):
+        assert time == stamp if stamp >= highest else time > highest
+        highest = time
+
+
+def test_forward_truth_table() -> None:
+    def went(*stamps: int) -> list[int]:
+        forward = timing.Forward()
+        return [int(forward(F(stamp), F(2))) for stamp in stamps]
+
+    assert went(0, 2, 4, 0, 2, 4, 6) == [0, 2, 4, 6, 8, 10, 12]  # begins again
+    assert went(0, 2, 1, 6, 8) == [0, 2, 4, 6, 8]  # one is wrong
+    assert went(0, 2, 2, 4) == [0, 2, 2, 4]  # two of one time stay so

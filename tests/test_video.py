@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 
@@ -310,3 +311,19 @@ def test_reader_and_writer_alone(tmp_path: Path) -> None:
         planes_of(f) for f in frames_of(source)[::2]
     ]
     assert times_of(tmp_path / "out.mkv") == [F(0), F(2, 25), F(4, 25)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_default_dtype_is_the_callers(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Other tools set it for all of PyTorch; nothing here does, or goes by it."""
+    source = make_clip(tmp_path / "in.mkv", count=3)
+    run(source, tmp_path / "expected.mkv", codec="ffv1")
+    torch.set_default_dtype(dtype)
+    try:
+        for name in ("rife_v4.6", "superslomo", "flow"):
+            models.create(name)
+        run(source, tmp_path / "out.mkv", codec="ffv1")
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "expected.mkv").read_bytes()

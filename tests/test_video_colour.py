@@ -101,6 +101,8 @@ def test_matrix_and_range(
         ("center", [0, 20, 60, 100, 140, 160], [10, 30, 70, 90]),
         ("topleft", [0, 40, 80, 120, 160, 160], [10, 50, 90, 90]),
         ("top", [0, 20, 60, 100, 140, 160], [10, 50, 90, 90]),
+        ("bottomleft", [0, 40, 80, 120, 160, 160], [10, 30, 70, 90]),  # read as the middle of two rows
+        ("bottom", [0, 20, 60, 100, 140, 160], [10, 30, 70, 90]),
     ],
 )
 def test_chroma_lies_where_the_stream_says(siting: str, across: list[int], down: list[int]) -> None:
@@ -202,18 +204,18 @@ def test_untagged_sources_follow_one_rule() -> None:
 
 
 @pytest.mark.parametrize("container", ["mkv", "mp4"])
-@pytest.mark.parametrize("transfer", [16, 18])  # PQ and HLG
-def test_tags_are_carried(tmp_path: Path, container: str, transfer: int) -> None:
+@pytest.mark.parametrize(("transfer", "siting"), [(16, "topleft"), (18, "bottomleft")])  # PQ and HLG
+def test_tags_are_carried(tmp_path: Path, container: str, transfer: int, siting: str) -> None:
     tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": MPEG}
     frame = frame_of("yuv420p10le", [500, 400, 600], (64, 48), **tags)
-    source = flat_clip(tmp_path / f"in.{container}", frame, "libx264", chroma_sample_location="topleft")
+    source = flat_clip(tmp_path / f"in.{container}", frame, "libx264", chroma_sample_location=siting)
     target = tmp_path / f"out.{container}"
     interpolate(source, target, models.create("blend"), warn=pytest.fail)
     made = frames_of(target)[1]
     assert {name: int(getattr(made, name)) for name in tags} == tags
     assert made.format.name == "yuv420p10le"
     with av.open(str(target)) as file:
-        assert signalling.chroma_siting(file.streams.video[0]) == "topleft"
+        assert signalling.chroma_siting(file.streams.video[0]) == siting
 
 
 def hdr_clip(path: Path) -> Path:

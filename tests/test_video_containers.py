@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Reader, Writer, compare, interpolate, mean_score
+from vfi_kernels.video import Encoding, Reader, Writer, compare, interpolate, mean_score
 
 F = Fraction
 BLEND = models.create("blend")
@@ -77,6 +78,21 @@ def test_quality_is_what_crf_says(tmp_path: Path, codec: str) -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert scores[0] > scores[1] > scores[2] + 5
     assert scores[0] > 40
+
+
+@pytest.mark.parametrize("codec", ["h264_nvenc", "hevc_nvenc", "av1_nvenc"])
+def test_options_of_hardware_encoders(codec: str) -> None:
+    """What they are told, and in what they store 10 bits; that they open needs their device."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    frame = av.VideoFrame(64, 48, "yuv420p10le")
+    encoding = Encoding("out.mkv", frame, fps=F(50), codec=codec, crf=20, warn=pytest.fail)
+    with av.open(BytesIO(), "w", format="matroska") as container:
+        options = encoding.add_to(container).options
+    assert options["rc"] == "vbr"
+    assert options["cq"] == "20"
+    assert "crf" not in options
+    assert encoding.colour.format == "p010le"
 
 
 def test_alpha_of_vp9_is_read(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, picture, planes_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import VideoError, interpolate, limits
+from vfi_kernels.video import VideoError, images, interpolate, limits
 from vfi_kernels.video.images import Images, files_of
 
 F = Fraction
@@ -86,6 +86,25 @@ def test_images(tmp_path: Path, suffix: str, codec: str, pixels: str, stored: st
     assert planes_of(made[1]) != planes_of(made[0])
 
 
+def test_exr(tmp_path: Path) -> None:
+    """Floats become integers: white is 1, and what is brighter is cut off."""
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        light = np.full((24, 32, 3), 0.25 * (k + 1), np.float32)
+        light[:, 16:] = 2
+        context = av.CodecContext.create("exr", "w")
+        context.width, context.height, context.pix_fmt, context.time_base = 32, 24, "gbrpf32le", F(1, 25)
+        packets = context.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le"))
+        (tmp_path / "in" / f"{k}.exr").write_bytes(bytes((packets or context.encode(None))[0]))
+    told: list[str] = []
+    made = run(tmp_path / "in", tmp_path / "out.mkv", warn=told.append)
+    assert told == ["ffv1 does not hold the 32 bits of gbrpf32le: stored as gbrp16le"]
+    levels = [frame.to_ndarray(format="gbrp16le")[5, [5, 20], 0].tolist() for frame in made]
+    full = 65535
+    expected = [[full * share, full] for share in (0.25, 0.375, 0.5, 0.5)]
+    np.testing.assert_allclose(levels, expected, atol=1)
+
+
 def test_images_sort_by_number_and_gaps_are_told(folder: Path) -> None:
     assert [file.name for file in files_of(folder)] == ["a_9.png", "a_10.png", "a_11.png"]
     assert [file.name for file in files_of(folder / "a_%d.png")] == ["a_9.png", "a_10.png", "a_11.png"]
@@ -96,11 +115,11 @@ def test_images_sort_by_number_and_gaps_are_told(folder: Path) -> None:
 
 
 def test_rate_of_images_is_25_unless_given(folder: Path) -> None:
-    with Images(folder) as images:
-        assert [time for _, time in images.frames()] == [F(0), F(1, 25), F(2, 25)]
-        assert images.end == images.duration == F(3, 25)
-        assert [number for _, number, _ in images.marks()] == [0, 1, 2]
-        assert [time for _, time in images.frames_from(2)] == [F(2, 25)]
+    with Images(folder) as shots:
+        assert [time for _, time in shots.frames()] == [F(0), F(1, 25), F(2, 25)]
+        assert shots.end == shots.duration == F(3, 25)
+        assert [number for _, number, _ in shots.marks()] == [0, 1, 2]
+        assert [time for _, time in shots.frames_from(2)] == [F(2, 25)]
 
 
 @pytest.mark.parametrize(
@@ -173,9 +192,11 @@ def test_images_that_unpack_to_too_much(tmp_path: Path) -> None:
     assert Images(tmp_path / "bomb.png", force=True).first.height == 2000
 
 
-def test_animated_webp(tmp_path: Path) -> None:
-    source = tmp_path / "in.webp"
-    with av.open(str(source), "w", options={"loop": "0"}) as container:
+@pytest.fixture
+def animation(tmp_path: Path) -> Path:
+    """An animated WebP of four frames."""
+    path = tmp_path / "in.webp"
+    with av.open(str(path), "w", options={"loop": "0"}) as container:
         stream = container.add_stream("libwebp_anim", rate=10, options={"lossless": "1"})
         stream.width, stream.height, stream.pix_fmt = 32, 24, "bgra"
         for k in range(4):
@@ -183,10 +204,37 @@ def test_animated_webp(tmp_path: Path) -> None:
             frame.pts = k
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    made = run(source, tmp_path / "out.mkv")
+    return path
+
+
+def test_animated_webp(animation: Path, tmp_path: Path) -> None:
+    made = run(animation, tmp_path / "out.mkv")
     assert [frame.pts * frame.time_base for frame in made] == [F(k, 20) for k in range(8)]
     for k in range(4):
         assert np.array_equal(made[2 * k].to_ndarray(format="rgb24"), picture(k, 32, 24))
+
+
+def test_animations_that_need_too_much_memory(animation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frames are in memory at once: counted before any is decoded."""
+    monkeypatch.setattr(images, "MAX_ANIMATION", 4 * 32 * 24 * 4 - 1)
+    monkeypatch.setattr(cv2, "imreadanimation", lambda path: pytest.fail("was decoded"))
+    with pytest.raises(VideoError, match="4 frames of 32x24 need too much memory; see --force"):
+        Images(animation)
+    monkeypatch.undo()
+    monkeypatch.setattr(images, "MAX_ANIMATION", 0)
+    assert len(Images(animation, force=True).marks()) == 4
+
+
+def test_half_an_animation_is_told_in_one_line(
+    animation: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """OpenCV writes what it thinks of a file past Python; elsewhere it may go on to do so."""
+    animation.write_bytes(animation.read_bytes()[:-500])
+    assert command(animation, tmp_path / "out.mkv") == 1
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "in.webp: cannot be read as an image" in error
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_WARNING
 
 
 def gif(path: Path, delays: list[int]) -> Path:
@@ -291,6 +339,18 @@ def test_rates_beyond_reason_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     source = make_clip(tmp_path / "in.mkv", 25, 2, codec="ffv1")
     assert command(source, tmp_path / "out.mkv", "--fps", "1000000") == 1
     assert "1e+06 frames a second is more than 10000" in capsys.readouterr().err
+
+
+def test_rates_beyond_reason_in_headers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate that is only stated is refused where it counts, and can be overruled."""
+    source = make_clip(tmp_path / "in.mp4", 1_000_000, 5)
+    assert command(source, tmp_path / "out.mkv") == 1
+    assert "2e+06 frames a second is more than 10000" in capsys.readouterr().err
+    assert command(source, tmp_path / "out.mkv", "--fps", "25") == 0
+    assert len(times_of(tmp_path / "out.mkv")) == 1
+    still = make_clip(tmp_path / "one.mkv", F(1, 100_000), 2, codec="ffv1")  # one frame a day, about
+    assert command(still, tmp_path / "still.mkv", "--fps", "1000") == 1
+    assert "--force lifts the limit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["http://host/in.mp4", "concat:a.mp4|b.mp4", "pipe:0", "data:x"])

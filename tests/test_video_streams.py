@@ -24,7 +24,16 @@ MS = F(1, 1000)
 BLEND = models.create("blend")
 FONT = bytes(range(200))
 SPOKEN = [(100, 300, b"Hello"), (600, 400, b"two\nlines")]
-ASS_HEADER = b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\n"
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, Bold
+Style: Default,Arial,16,&Hffffff,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
 
 
 def png(k: int) -> bytes:
@@ -47,7 +56,12 @@ def rich(path: Path, *, subtitles: str = "subrip", attached: bool = True) -> Pat
         for sound, language, title in zip(sounds, ("eng", "deu"), ("Original", "Kommentar"), strict=True):
             sound.metadata.update({"language": language, "title": title})
         sounds[1].disposition = Disposition.comment
-        texts = container.add_mux_stream(subtitles, time_base=MS)
+        if subtitles == "ass":
+            texts = container.add_stream(subtitles)
+            texts.time_base = texts.codec_context.time_base = MS
+            texts.codec_context.subtitle_header = ASS_HEADER
+        else:
+            texts = container.add_mux_stream(subtitles, time_base=MS)
         texts.metadata["language"] = "eng"
         texts.disposition = Disposition.forced
         if attached:
@@ -72,8 +86,9 @@ def rich(path: Path, *, subtitles: str = "subrip", attached: bool = True) -> Pat
             for part in resampler.resample(tone) + resampler.resample(None):
                 container.mux(sound.encode(part))
             container.mux(sound.encode())
-        for start, length, text in SPOKEN:
-            packet = av.Packet(text)
+        for number, (start, length, text) in enumerate(SPOKEN):
+            styled = b"%d,0,Default,,0,0,0,,{\\b1}%s" % (number, text.replace(b"\n", b"\\N"))
+            packet = av.Packet(styled if subtitles == "ass" else text)
             packet.pts = packet.dts = start
             packet.duration, packet.time_base, packet.stream, packet.is_keyframe = length, MS, texts, True
             container.mux(packet)
@@ -178,6 +193,19 @@ def test_mp4_keeps_all_but_attachments(tmp_path: Path, suffix: str) -> None:
         assert made.metadata["title"] == "A film"
         assert made.streams.video[0].sample_aspect_ratio == F(4, 3)
         assert next(made.decode(video=0)).rotation == 90
+
+
+def test_styles_of_subtitles(tmp_path: Path) -> None:
+    """Matroska keeps ASS as it is; MP4 holds the text, and one line tells what becomes of the rest."""
+    source, told = rich(tmp_path / "in.mkv", subtitles="ass", attached=False), []
+    interpolate(source, tmp_path / "out.mkv", BLEND, warn=pytest.fail)
+    assert subtitles_of(tmp_path / "out.mkv") == subtitles_of(source)
+    assert subtitles_of(source)[0][2] == "{\\b1}Hello"
+    interpolate(source, tmp_path / "out.mp4", BLEND, warn=told.append)
+    assert told == ["mp4 holds subtitles as plain mov_text: ASS loses its styles; .mkv keeps them"]
+    assert [text.replace("{\\b1}", "") for *_, text in subtitles_of(tmp_path / "out.mp4")] == [
+        t for *_, t in TEXTS
+    ]
 
 
 def test_back_from_mp4(tmp_path: Path) -> None:

@@ -155,6 +155,25 @@ def test_repeats_are_retimed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [time / MS for time in times_of(target)][:5] == [0, 40, 80, 140, 200]
 
 
+@pytest.mark.parametrize(("shown", "film"), [((2, 1, 1, 1), 20), ((3, 2), 10)])
+def test_pulldown_is_retimed_evenly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shown: tuple[int, ...], film: int
+) -> None:
+    """At the film's own rate every picture of it is there, untouched; and wherever chunks begin, the same."""
+    pictures = [k for k in range(40 * len(shown) // 5) for _ in range(shown[k % len(shown)])]
+    source = drawn(tmp_path / "in.mkv", pictures)
+    target = tmp_path / "out.mkv"
+    run(source, target, "--fps", film, "--retime-duplicates", capsys=capsys)
+    assert same_as(target, source) == [pictures.index(k) for k in range(pictures[-1] + 1)]
+    double = ("--fps", 2 * film, "--retime-duplicates", "--overwrite")
+    times = run(source, target, *double, capsys=capsys)
+    assert times == [F(500 * k, film) for k in range(len(times))]
+    assert len(times) * F(500, film) == 40 * len(pictures)
+    made = [planes_of(frame) for frame in frames_of(target)]
+    run(source, target, *double, "--chunk-seconds", "0.3", capsys=capsys)
+    assert [planes_of(frame) for frame in frames_of(target)] == made
+
+
 def test_repeats_at_the_end_keep_the_duration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = drawn(tmp_path / "in.mkv", [0, 1, 1, 1])
     times = run(source, tmp_path / "out.mkv", "--retime-duplicates", capsys=capsys)

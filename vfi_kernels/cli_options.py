@@ -164,7 +164,7 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "tile": arguments.tile,
         "chunk_seconds": arguments.chunk_seconds,
         "model": model,
-        "model_options": cli_models.options_for(parser, model, arguments.model_option),
+        "model_options": cli_models.options_for(parser, model, arguments, arguments.checkpoint),
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
     }
     codec = given["codec"] or video.Options.codec

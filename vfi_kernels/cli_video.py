@@ -148,6 +148,11 @@ def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             overwrite=arguments.overwrite,
             warn=feedback.warn,
         )
+        if late := sum(chunk.seek is None for chunk in plan.chunks[1:]):
+            feedback.warn(
+                f"{plan.source}: {late} of {len(plan.chunks)} chunks have to decode all that lies before "
+                "them; of an .mkv copy, with a key frame every few seconds, they need not"
+            )
     print(f"{plan.folder}: {len(plan.chunks)} chunks, 0 to {len(plan.chunks) - 1}")
     return 0
 

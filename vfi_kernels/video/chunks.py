@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,20 +13,17 @@ from itertools import chain
 
 import torch
 
-from . import scenes
+from . import cadence, scenes
 from . import schedule as schedules
 from ._av import av
 from .encoding import Encoding, Writer, complete_or_absent
 from .locks import Busy, Lock
 from .pipeline import Ahead, Download, Made, Profile, Shown, Upload, Work, made, profile_of, settled
-from .plan import WARM, Chunk, Plan, encoding_for, save, schedule_for
+from .plan import Chunk, Plan, encoding_for, save, schedule_for, warm
 from .sources import Source, open_source
 from .tiling import Tiled
 
 __all__ = ["make"]
-
-# The longest run of equal frames that is made one. Cartoons draw every second to fourth; more is a still.
-RUN = 4
 
 
 def make(
@@ -152,7 +149,7 @@ def _write(
                     written()
                     item = next(rest)
             size, frames, delay = os.stat(temporary).st_size, writer.frames, writer.delay
-    facts = {"frames": frames, "delay": delay, "bytes": size, "held": item.held}
+    facts = {"frames": frames, "delay": delay, "bytes": size, "repairs": item.repairs}
     save(plan.stem(index).with_suffix(".json"), facts)
 
 
@@ -203,44 +200,63 @@ class _Source:
 
     def _skip(self, frames: Iterator[tuple[av.VideoFrame, Fraction]], chunk: Chunk) -> int:
         """Goes to the first frame of the chunk; how many lie before it."""
-        colour = self._encoding.converter()  # of its own: this is another thread than the writer's
-        self.tape = _Tape(Shown(frame, time, colour, self._upload) for frame, time in frames)
-        skipped, last = 0, deque(maxlen=WARM)
-        for shown in self.tape.until(chunk.start):
+        self._repairs: list[tuple[Fraction, Counter[str]]] = []  # what was done to the frame of a time
+        tape = _Tape(self._shown(frames))
+        skipped, last = 0, deque(maxlen=warm(self._plan.options))
+        for shown in tape.until(chunk.start):
             last.append(shown)
             skipped += 1
-        cuts = self._plan.options.scene_cuts
-        self._thumbs = deque((shown.thumb for shown in last if cuts), WARM)
+        self.tape = _Tape(self._judged(chain(last, tape.until(None))))
+        for _ in self.tape.until(chunk.start):
+            pass
         return skipped
 
-    def works(self, index: int) -> Iterator[Work]:
-        """The frames of the next chunk, with what is between them."""
+    def _shown(self, frames: Iterator[tuple[av.VideoFrame, Fraction]]) -> Iterator[Shown]:
+        colour = self._encoding.converter()  # of its own: this is another thread than the writer's
+        before = Counter(self.reader.repairs)
+        for frame, at in frames:
+            if done := self.reader.repairs - before:
+                self._repairs.append((at, done))
+                before = Counter(self.reader.repairs)
+            yield Shown(frame, at, colour, self._upload)
+
+    def _judged(self, frames: Iterator[Shown]) -> Iterator[Shown]:
+        """With their cuts, and re-timed, as far as that is wished: what the detectors see does not depend on
+        where chunks begin."""
         options = self._plan.options
-        cuts = None
         if options.scene_cuts:
-            cuts = scenes.CutDetector(options.scene_threshold)
-            for thumb in self._thumbs:
-                cuts(thumb)
-        frames = self._watched(self._plan.chunks[index].stop)
-        if options.duplicates == "retime":
-            # A run ends with the chunk: elsewhere nobody knows how it began.
-            frames = schedules.without_runs(frames, lambda a, b: scenes.repeats(a.image, b.image), RUN)
+            frames = _with_cuts(frames, scenes.CutDetector(options.scene_threshold))
+        return _retimed(frames) if options.duplicates == "retime" else frames
+
+    def works(self, index: int) -> Iterator[Work]:
+        """The frames of the next chunk, with what is between them, and the mark of its end."""
+        chunk = self._plan.chunks[index]
         left = None
-        for number, right in enumerate(chain(frames, self.tape.following())):
+        for number, right in enumerate(chain(self.tape.until(chunk.stop), self.tape.following())):
             right.prepare()
-            held = cuts is not None and cuts(right.thumb)
             if left is not None:
-                yield Work(index, schedules.Span(number - 1, left.time, right.time, held), left, right)
+                yield Work(index, schedules.Span(number - 1, left.time, right.time, right.cut), left, right)
             left, last = right, number
         if left is not None and self.tape.next is None:
             # Nothing follows to be interpolated towards: the last frame is held for as long as it is shown.
             yield Work(index, schedules.Span(last, left.time, self.reader.end, True), left, left)
+        repairs: Counter[str] = Counter()
+        for at, done in self._repairs:
+            if at >= chunk.start and (chunk.stop is None or at < chunk.stop):
+                repairs += done
+        yield Work(index, repairs=repairs)
 
-    def _watched(self, stop: Fraction | None) -> Iterator[Shown]:
-        for shown in self.tape.until(stop):
-            if self._plan.options.scene_cuts:
-                self._thumbs.append(shown.thumb)
-            yield shown
+
+def _with_cuts(frames: Iterator[Shown], cuts: scenes.CutDetector) -> Iterator[Shown]:
+    for shown in frames:
+        shown.cut = cuts(shown.thumb)
+        yield shown
+
+
+def _retimed(frames: Iterator[Shown]) -> Iterator[Shown]:
+    timed = ((shown, shown.time) for shown in frames)
+    for shown, shown.time in cadence.retimed(timed, lambda a, b: scenes.repeats(a.image, b.image)):
+        yield shown
 
 
 def _works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
@@ -251,8 +267,7 @@ def _works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch
             if source is not None:
                 source.reader.close()
             source = _Source(plan, plan.chunks[index], encoding, device)
-        before, held = index, source.reader.held
+        before = index
         yield from source.works(index)
-        yield Work(index, held=source.reader.held - held)
     if source is not None:
         source.reader.close()

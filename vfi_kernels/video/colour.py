@@ -215,13 +215,19 @@ def _lost(source: Layout, target: Layout) -> dict[str, int]:
 def _usable(name: str, codec: str) -> bool:
     """Whether frames can be packed as the pixel format, and the encoder encodes them.
 
-    No palettes; no floats, which FFV1 has as an experiment; and JPEG is of full range, whatever is listed.
+    No palettes; no floats, which FFV1 has as an experiment; nothing that lies in a device's memory and has no
+    components; and JPEG is of full range, whatever is listed.
     """
     pixels = av.VideoFormat(name)
     if codec in LOSE_ALPHA and any(c.is_alpha for c in pixels.components):
         return False
     deep = all(8 <= c.bits <= 16 for c in pixels.components) and "f16" not in name
-    return deep and not pixels.has_palette and (codec != "mjpeg" or name.startswith("yuvj"))
+    return (
+        bool(pixels.components)
+        and deep
+        and not pixels.has_palette
+        and (codec != "mjpeg" or name.startswith("yuvj"))
+    )
 
 
 def repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import accumulate
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from . import limits
 from ._av import VideoError, av
+from .repairs import Shape, fitted
 
 __all__ = ["RATE", "SUFFIXES", "Images", "files_of", "is_images"]
 
@@ -34,12 +36,13 @@ def is_images(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
-def files_of(path: Path) -> list[Path]:
+def files_of(path: Path, gaps: bool = False) -> list[Path]:
     """The image files that a name stands for, in the order in which they are shown.
 
     Args:
         path: a folder: its images by name, numbers in names counted as numbers. A pattern such as
             `frame_%04d.png`: the files with such a number, from the least on, none left out. Or one file.
+        gaps: name files that are missing in between as well, instead of raising.
 
     Raises:
         VideoError: there are none, or one is missing; a pattern that is more than a number in a file's name.
@@ -65,10 +68,11 @@ def files_of(path: Path) -> list[Path]:
     if not numbers:
         raise VideoError(f"{path}: there are no such files")
     first, last = min(numbers), max(numbers)
-    if len(numbers) <= last - first:
+    if len(numbers) <= last - first and not gaps:
         gap = next(k for k in range(first, last) if k not in numbers)
         raise VideoError(f"{path.parent / (path.name % gap)}: is missing, while later ones are there")
-    return [numbers[k] for k in range(first, last + 1)]
+    limits.check_frames(path, last - first + 1, (last - first + 1) / RATE)
+    return [path.parent / (path.name % k) for k in range(first, last + 1)]
 
 
 def numbers_of(pattern: Path) -> dict[int, Path]:
@@ -102,22 +106,32 @@ class Images:
     """
 
     audio: tuple[()] = ()
-    held = 0
     start = Fraction(0)
     aspect = None
     siting = None
     seekable = True
 
-    def __init__(self, path: str | os.PathLike[str], *, rate: Fraction | None = None, force: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        rate: Fraction | None = None,
+        keep_going: bool = False,
+        force: bool = False,
+    ) -> None:
         """
         Args:
             path: as for `files_of`.
             rate: images a second; `RATE` where it is not given. An animated WebP has its own times.
+            keep_going: hold the last good image where one is missing or cannot be read, and scale those of
+                another size.
             force: read pictures of any size.
         """
         self.path = Path(path)
+        self.repairs: Counter[str] = Counter()
+        self._keep_going = keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
-        files = files_of(self.path)
+        files = files_of(self.path, gaps=keep_going)
         self.rate = rate or RATE
         self.tick = 1 / self.rate
         self._pictures: list[Callable[[], av.VideoFrame]] = [
@@ -130,8 +144,8 @@ class Images:
             self._stops = [length * self.tick for length in accumulate(lengths)]
             self.rate = len(lengths) / self._stops[-1]
         self.end = self.duration = self._stops[-1]
-        self.first = self._pictures[0]()
-        self.first.pts = 0
+        self._shape: Shape | None = None
+        self.first = self._read(0) or self._nearest(0)
 
     def __enter__(self) -> Images:
         return self
@@ -148,14 +162,37 @@ class Images:
 
     def frames_from(self, key: int) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         """The frames from number `key` on."""
-        shape = _shape(self.first)
+        good = None
         for number in range(key, len(self._pictures)):
+            frame = self._read(number)
+            self.repairs["held"] += frame is None
+            good = frame or good or self._nearest(number)
+            yield good, self._time(number)
+
+    def _read(self, number: int) -> av.VideoFrame | None:
+        """An image, in the size and format of the first; None where there is none to be had."""
+        try:
             frame = self._pictures[number]()
-            if _shape(frame) != shape:
-                name = f"{self.path}: image {number + 1}"
-                raise VideoError(f"{name} is {_shape(frame)}, the first one {shape}")
-            frame.pts = number
-            yield frame, self._time(number)
+        except VideoError:
+            if not self._keep_going:
+                raise
+            return None
+        frame.pts = number
+        shape = Shape.of(frame)
+        self._shape = self._shape or shape
+        if shape == self._shape:
+            return frame
+        if not self._keep_going:
+            raise VideoError(f"{self.path}: image {number + 1} is {shape}, the first one {self._shape}")
+        self.repairs["scaled"] += 1
+        return fitted(frame, self._shape)
+
+    def _nearest(self, number: int) -> av.VideoFrame:
+        """The last good image before one, or where all are bad the first after it."""
+        for other in (*range(number - 1, -1, -1), *range(number + 1, len(self._pictures))):
+            if frame := self._read(other):
+                return frame
+        raise VideoError(f"{self.path}: no image can be read")
 
     def marks(self) -> list[tuple[Fraction, int | None, bool]]:
         """Every frame's time, number, and that decoding can start there."""
@@ -186,10 +223,6 @@ def picture(path: Path, limit: int = limits.MAX_PIXELS) -> av.VideoFrame:
     except (av.FFmpegError, StopIteration, IndexError) as error:
         why = getattr(error, "strerror", None) or "it is empty"
         raise VideoError(f"{path}: cannot be read as an image ({why})") from error
-
-
-def _shape(frame: av.VideoFrame) -> str:
-    return f"{frame.width}x{frame.height} {frame.format.name}"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -226,7 +259,12 @@ def _animation(path: Path, limit: int) -> list[int]:
 def _animated(path: Path) -> list[Callable[[], av.VideoFrame]]:
     import cv2
 
-    whole, animation = cv2.imreadanimation(str(path))
+    log = cv2.utils.logging
+    level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # else it tells of damage in its own lines as well
+    try:
+        whole, animation = cv2.imreadanimation(str(path))
+    finally:
+        log.setLogLevel(level)
     if not whole:
         raise VideoError(
             f"{path}: cannot be read as an image (OpenCV reads animated WebP where it has libwebp)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -11,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from . import limits, matroska, sequences, signature, streams
+from . import limits, matroska, repairs, sequences, signature, streams, timing
 from ._av import VideoError, av
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
@@ -88,8 +89,8 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
                     warn(f"{plan.target}: the sample aspect ratio {encoding.aspect} is not kept")
     signature.sign(plan, parts.frames)
     plan.discard()
-    if parts.held:
-        warn(f"{plan.source}: {parts.held} frames could not be decoded, and the last good one was held")
+    for line in repairs.told(parts.repairs):
+        warn(f"{plan.source}: {line}")
     return parts.frames
 
 
@@ -99,7 +100,7 @@ class _Parts(NamedTuple):
 
     frames: int
     bytes: int
-    held: int
+    repairs: Counter[str]
     delay: int  # of the chunk that needs most
 
 
@@ -108,7 +109,7 @@ def _parts(plan: Plan) -> _Parts:
     Raises:
         VideoError: chunks do not join.
     """
-    total, end = _Parts(0, 0, 0, 0), 0
+    total, end = _Parts(0, 0, Counter(), 0), 0
     for index in range(len(plan.chunks)):
         facts = plan.facts(index)
         for number, length in facts["frames"]:
@@ -118,7 +119,7 @@ def _parts(plan: Plan) -> _Parts:
         total = _Parts(
             total.frames + len(facts["frames"]),
             total.bytes + facts["bytes"],
-            total.held + facts["held"],
+            total.repairs + Counter(facts["repairs"]),
             max(total.delay, facts["delay"]),
         )
     return total
@@ -171,7 +172,10 @@ class _Output:
         if self.companions is None or not self.companions.streams:
             return
         keep_going = plan.options.keep_going
+        forward: defaultdict[int, timing.Forward] = defaultdict(timing.Forward)
         for packet in packets(self.source, plan.source, self.companions.streams, keep_going=keep_going):
+            if packet.dts is not None and _moved(packet, forward[packet.stream.index]) and not keep_going:
+                raise VideoError(f"{plan.source}: the time stamps of {packet.stream.type} go back")
             try:
                 with guarded(str(plan.source)):
                     made = list(self.companions.packets(packet))
@@ -187,6 +191,16 @@ class _Output:
     def __exit__(self, *_: object) -> None:
         if self.source:
             self.source.close()
+
+
+def _moved(packet: av.Packet, forward: timing.Forward) -> bool:
+    """Has the packet follow the one before where its time goes back; whether it did."""
+    tick = packet.time_base
+    time = packet.dts * tick
+    shift = round((forward(time, (packet.duration or 1) * tick) - time) / tick)
+    packet.dts += shift
+    packet.pts = packet.pts if packet.pts is None else packet.pts + shift
+    return bool(shift)
 
 
 def _write(plan: Plan, delay: int, encoding: Encoding, reader: Source, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
@@ -111,7 +111,11 @@ class Glimpse:
 
 
 class Shown:
-    """A source frame and its time in seconds; its RGB is made once, when the model wants it."""
+    """A source frame, its time in seconds and whether a shot begins with it; its RGB is made once, when the
+    model wants it.
+    """
+
+    cut = False
 
     def __init__(self, frame: av.VideoFrame, time: Fraction, colour: Converter, upload: Upload) -> None:
         self.frame, self.time, self._colour, self._upload = frame, time, colour, upload
@@ -159,7 +163,7 @@ class Work(NamedTuple):
     span: schedules.Span | None = None
     left: Shown | None = None
     right: Shown | None = None
-    held: int = 0  # of a chunk's end: frames that could not be decoded
+    repairs: Mapping[str, int] = {}  # of a chunk's end: how many source frames, by `repairs.KINDS`
 
 
 class Made(NamedTuple):
@@ -170,7 +174,7 @@ class Made(NamedTuple):
     slot: schedules.Slot | None = None
     original: av.VideoFrame | None = None
     codes: Coming | None = None
-    held: int = 0
+    repairs: Mapping[str, int] = {}
 
 
 def made(
@@ -183,9 +187,9 @@ def made(
 ) -> Iterator[Made]:
     """Every output frame, in order; the device may still be at work on it."""
     with torch.inference_mode():
-        for chunk, span, a, b, held in works:
+        for chunk, span, a, b, repairs in works:
             if span is None:
-                yield Made(chunk, held=held)
+                yield Made(chunk, repairs=repairs)
                 continue
             slots = schedule.slots(span)
             while some := list(islice(slots, batch)):

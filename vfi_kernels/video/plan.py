@@ -1,8 +1,8 @@
 """What is to be done to one video, cut into chunks, and the manifest that says so to every machine.
 
 A chunk is a range of the source's time, and a pure function of the source and the options: whoever makes it,
-alone or in one go with others, gets the same bytes. Its first frames' cuts depend on the WARM frames before
-it, so reading starts at a key frame at least so many frames earlier.
+alone or in one go with others, gets the same bytes. Its first frames' cuts, and the times of repeats, depend
+on the frames before it, so reading starts at a key frame at least `warm` frames earlier.
 
 The work folder, `<output>.vfi` beside the output:
     manifest.json   the plan: `Plan.to_json`
@@ -10,7 +10,7 @@ The work folder, `<output>.vfi` beside the output:
     00012.lock      who makes chunk 12, while it does
     00012.nut       the pictures of chunk 12, complete as soon as
     00012.json      is there: {"frames": [[number, length], ...] in steps, "delay": packets, "bytes": size,
-                   "held": frames of the source that could not be decoded}
+                   "repairs": how many frames of the source, by `repairs.KINDS`}
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import limits, locks, scenes, sequences
+from . import cadence, limits, locks, scenes, sequences
 from . import schedule as schedules
 from ._av import VideoError
 from .encoding import Encoding, complete_or_absent
@@ -43,6 +43,7 @@ __all__ = [
     "make",
     "read",
     "schedule_for",
+    "warm",
 ]
 
 VERSION = 1
@@ -294,6 +295,11 @@ def make(source: Path, target: Path, reader: Source, marks: list[Mark], options:
     return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
 
 
+def warm(options: Options) -> int:
+    """Frames before a chunk that have to be seen for it to be what it is in the whole."""
+    return max(WARM, cadence.BEFORE) if options.duplicates == "retime" else WARM
+
+
 def end_of(reader: Source, marks: list[Mark]) -> Fraction:
     """When the last frame goes off, seconds after the first came; about, where the file does not say."""
     if reader.duration or not marks:
@@ -303,7 +309,7 @@ def end_of(reader: Source, marks: list[Mark]) -> Fraction:
 
 
 def _chunks(reader: Source, marks: list[Mark], options: Options) -> tuple[Chunk, ...]:
-    """Where possible a chunk starts WARM frames after a key frame, so that little is decoded for nothing."""
+    """Where possible a chunk starts `warm` frames after a key frame: so little is decoded for nothing."""
     seconds = options.chunk_seconds
     frames = schedule_for(reader, options).count(marks[-1][0]) if marks else 0
     if frames and not options.force:
@@ -312,7 +318,7 @@ def _chunks(reader: Source, marks: list[Mark], options: Options) -> tuple[Chunk,
     starts: list[tuple[Fraction, Seek | None]] = [(Fraction(0), None)]
     passed = 0  # the keys that lie early enough
     for number, (time, _, _) in enumerate(marks):
-        fresh = passed < len(keys) and keys[passed] <= number - WARM
+        fresh = passed < len(keys) and keys[passed] <= number - warm(options)
         passed += fresh
         length = time - starts[-1][0]
         if length < seconds or not (fresh or length >= 2 * seconds or not keys):
@@ -329,10 +335,12 @@ def schedule_for(reader: Source, options: Options) -> schedules.ConstantRate | s
         ValueError: options that contradict each other.
         VideoError: they need the source's rate, and it has none.
     """
+    # Re-timed frames lie between ticks.
+    parts = cadence.PARTS if options.duplicates == "retime" else 1
     try:
         return schedules.schedule_for(
             reader.rate,
-            reader.tick,
+            reader.tick / parts,
             factor=options.factor,
             fps=options.fps,
             stretch=options.slow_motion,

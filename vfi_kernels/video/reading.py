@@ -12,6 +12,7 @@ from pathlib import Path
 from . import hardware, limits, signalling, timing
 from ._av import VideoError, av
 from .hardware import HWAccel
+from .repairs import Due, Shape, fitted
 from .streams import pictures_of
 from .truncation import missing_bytes
 
@@ -19,6 +20,13 @@ __all__ = ["Reader", "opened", "packets"]
 
 # How much earlier than its header says a Matroska file may end: writers round, and count the longest stream.
 SLACK = Fraction(1, 2)
+
+# Containers whose index leads to key frames, or where FFmpeg's search does: `frames_from` tells if not. In
+# others there are no time stamps, or a frame that calls itself a key frame needs earlier ones.
+SEEKABLE = ("mov", "matroska", "mpegts", "mpeg", "flv")
+
+# Seconds before a key frame at which to search for it: more than it may be decoded before it is shown.
+SEARCHED_EARLIER = 1
 
 
 def opened(
@@ -117,7 +125,7 @@ class Reader:
         aspect: sample aspect ratio, or None.
         siting: where the chroma samples lie, by FFmpeg's name, or None.
         audio: the sound streams (av.AudioStream).
-        held: frames so far that could not be decoded, in whose place the last good one came.
+        repairs: how many frames so far were repaired, by `repairs.KINDS`.
         end: after the last frame: when it goes off the screen, seconds after `start`.
 
     Raises:
@@ -138,13 +146,14 @@ class Reader:
         Args:
             path: video file.
             as_stamped: leave times as the container has rounded them, for an output that keeps them.
-            keep_going: hold the last good frame where one cannot be decoded, and read a cut file to its end.
+            keep_going: read a cut file to its end, hold the last good frame where one cannot be decoded,
+                scale frames of another size, and go on where time stamps go back.
             force: read frames of any size.
             alone: no other thread decodes or encodes now; else `siting` stays None.
             device: what decodes; None is the CPU.
         """
         self.path = Path(path)
-        self.held = 0
+        self.repairs: Counter[str] = Counter()
         self.siting: str | None = None
         self._as_stamped, self._keep_going = as_stamped, keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
@@ -178,6 +187,8 @@ class Reader:
         if self.rate and self._is_matroska:
             self.rate = timing.ntsc_rate(self.rate)
         self.end = Fraction(0)
+        self._shape: Shape | None = None
+        self._rewinds = False
         self._frames = self._timed(self._decoded(), None)
         head = next(self._frames, None)
         if head is None:
@@ -222,24 +233,25 @@ class Reader:
         """The frames from a key frame on, in place of `frames`. For `seekable` files.
 
         Args:
-            key: time stamp of its packet, in ticks. Where the container does not get there, later frames are
-                the first to come: compare.
+            key: time stamp of its packet, in ticks. Where the container does not get there, no frames come.
 
         Raises:
             VideoError: as for the class.
         """
+        # Who has no index searches for the time of decoding, which is earlier.
+        early = 0 if self._is_mov or self._is_matroska else round(SEARCHED_EARLIER / self.tick)
         try:
-            self._container.seek(key, stream=self._stream)
+            self._container.seek(max(key - early, min(key, self._origin)), stream=self._stream)
             self._decoder.flush_buffers()
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: cannot be read from {float(key * self.tick):.2f} s on") from error
-        self._frames = self._timed(self._decoded(whole=False), self._origin, key)
+        except av.FFmpegError:
+            return iter(())
+        self._frames = self._timed(self._decoded(key), self._origin, key)
         return self._frames
 
     @property
     def seekable(self) -> bool:
-        """Whether its index leads to the right frame. Elsewhere FFmpeg searches, and may find a later one."""
-        return (self._is_mov or self._is_matroska) and self._stamped
+        """Whether frames can be read from a key frame on; known once there are `marks`."""
+        return self._container.format.name.split(",")[0] in SEEKABLE and self._stamped and not self._rewinds
 
     def time_of(self, stamp: int) -> Fraction:
         """Seconds after the first frame, of a time stamp in ticks."""
@@ -253,21 +265,27 @@ class Reader:
         Raises:
             VideoError: as for the class.
         """
-        found = []
+        parts, before = [[]], None  # one more where time begins again
         with opened(self.path, self._limit) as container:
             streams = [container.streams[s.index] for s in (self._stream, *self.audio)]
             for packet in packets(container, self.path, streams, keep_going=self._keep_going):
                 if packet.stream.index == self._stream.index and packet.size and not packet.is_discard:
-                    found.append((packet.pts, packet.is_keyframe))
+                    if None not in (before, packet.dts) and packet.dts < before:
+                        parts.append([])
+                    parts[-1].append((packet.pts, packet.is_keyframe))
+                    before = packet.dts if packet.dts is not None else before
         if not self._stamped:
-            return [(k * self._interval, None, key) for k, (_, key) in enumerate(found)]
-        return sorted((self.time_of(pts), pts, key) for pts, key in found if pts is not None)
+            return [(k * self._interval, None, key) for k, (_, key) in enumerate(chain(*parts))]
+        self._rewinds = len(parts) > 1
+        forward = timing.Forward()
+        stamps = chain(*(sorted((pts, key) for pts, key in part if pts is not None) for part in parts))
+        return [(forward(self.time_of(pts), self._interval), pts, key) for pts, key in stamps]
 
     def _timed(
         self, frames: Iterator[tuple[av.VideoFrame, int | None]], start: int | None, key: int | None = None
     ) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         """Times are counted from `start`, or the first frame; frames before `key` are left out."""
-        interval, before = self._interval, None
+        interval, before, forward = self._interval, None, timing.Forward()
         for number, (frame, stamp) in enumerate(frames):
             if key is not None and stamp < key:
                 continue  # leads up to the key frame, and refers to what was not read
@@ -276,9 +294,15 @@ class Reader:
             else:
                 start = stamp if start is None else start
                 time = self._snap((stamp - start) * self.tick)
+            if before is not None and time < before:
+                if not self._keep_going:
+                    raise VideoError(
+                        f"{self.path}: the time stamps go back at {float(before):.2f} s; --keep-going goes on"
+                    )
+                self.repairs["moved"] += 1
+            time = forward(time, interval)
             if before is not None:
-                if time < before:
-                    raise VideoError(f"{self.path}: the time stamp of frame {number} goes back")
+                self.repairs["hidden"] += time == before
                 interval = time - before or interval
             yield frame, time
             before, last = time, frame
@@ -298,30 +322,35 @@ class Reader:
             return max(self._snap(time + last.duration * self.tick), time)
         return time + interval
 
-    def _decoded(self, whole: bool = True) -> Iterator[tuple[av.VideoFrame, int | None]]:
-        """The frames as they are, with their time stamps; one that is held comes with those of others too."""
-        shape = good = last = None
-        due = _Due()
+    def _decoded(self, key: int | None = None) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """The frames as they are, with their time stamps; one that is held comes with those of others too.
+
+        Args:
+            key: time stamp of the packet to begin with, somewhere after this place; None: the next one.
+        """
+        good = last = None
+        due, begun = Due(), key is None
         streams = (self._stream, *self.audio)
-        for packet in packets(self._container, self.path, streams, whole, self._keep_going):
+        for packet in packets(self._container, self.path, streams, key is None, self._keep_going):
             if packet.stream.index != self._stream.index:
+                continue
+            begun = begun or packet.pts == key
+            if not begun:
+                if packet.dts is not None and packet.dts > key:
+                    return  # is past it
                 continue
             due.sent(packet)
             for frame in self._frames_in(packet, due):
-                shape = shape or (frame.width, frame.height, frame.format.name)
-                if shape != (frame.width, frame.height, frame.format.name):
-                    raise VideoError(f"{self.path}: the frames change their size or format")
                 for stamp in due.missed(frame.pts) if good is not None else ():
-                    self.held += 1
+                    self.repairs["held"] += 1
                     yield good, stamp
                 last = frame.pts
                 if not frame.is_corrupt:
-                    good = frame
+                    good = self._alike(frame)
                 elif not self._keep_going:
-                    place = "" if frame.time is None else f" at {frame.time:.2f} s"
-                    raise VideoError(f"{self.path}: a damaged frame{place}")
+                    raise VideoError(f"{self.path}: a damaged frame{_place(frame)}")
                 if good is not None:
-                    self.held += frame.is_corrupt
+                    self.repairs["held"] += frame.is_corrupt
                     yield good, last
         # Decoders that work on several frames at once may swallow the error of the last ones.
         ordered = good is not None and not self._is_avi
@@ -331,14 +360,28 @@ class Reader:
                 f"{self.path}: the frame at {float(tail[0] * self.tick):.2f} s cannot be decoded"
             )
         for stamp in tail:
-            self.held += 1
+            self.repairs["held"] += 1
             yield good, stamp
+
+    def _alike(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The frame, in the size and format of the file's first."""
+        shape = Shape.of(frame)
+        self._shape = self._shape or shape
+        if shape == self._shape:
+            return frame
+        if not self._keep_going:
+            raise VideoError(
+                f"{self.path}: the frames change from {self._shape} to {shape}{_place(frame)}; "
+                "--keep-going scales them"
+            )
+        self.repairs["scaled"] += 1
+        return fitted(frame, self._shape)
 
     @property
     def _interval(self) -> Fraction:
         return 1 / self.rate if self.rate else Fraction(0)
 
-    def _frames_in(self, packet: av.Packet, due: _Due) -> list[av.VideoFrame]:
+    def _frames_in(self, packet: av.Packet, due: Due) -> list[av.VideoFrame]:
         """What comes of a packet, and of those that the decoder was busy with."""
         try:
             return self._decoder.decode(packet)
@@ -348,6 +391,10 @@ class Reader:
                 raise VideoError(f"{self.path}: damaged at {when} ({error.strerror})") from error
             due.failures += 1
             return []
+
+
+def _place(frame: av.VideoFrame) -> str:
+    return "" if frame.time is None else f" at {frame.time:.2f} s"
 
 
 def _decoder_of(stream: av.VideoStream, on_device: bool) -> av.VideoCodecContext | hardware.Decoder:
@@ -363,36 +410,3 @@ def _decoder_of(stream: av.VideoStream, on_device: bool) -> av.VideoCodecContext
     decoder = av.CodecContext.create(name, "r")
     decoder.options, decoder.thread_type = own.options, "AUTO"
     return decoder
-
-
-class _Due:
-    """Time stamps of packets whose frames have not come yet. Frames come in the order of display."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self._stamps: list[int] = []
-
-    @property
-    def first(self) -> int | None:
-        return min(self._stamps, default=None)
-
-    def sent(self, packet: av.Packet) -> None:
-        """The decoder gets a packet."""
-        if packet.pts is not None and packet.size and not packet.is_discard:
-            self._stamps.append(packet.pts)
-
-    def missed(self, stamp: int | None) -> list[int]:
-        """The stamps before that of a frame that has come, as far as there were failures.
-
-        Without one they are none: some packets hold no frame of their own.
-        """
-        if stamp is None:
-            return []
-        gone = sorted(due for due in self._stamps if due < stamp)
-        self._stamps = [due for due in self._stamps if due > stamp]
-        lost, self.failures = gone[: self.failures], max(0, self.failures - len(gone))
-        return lost
-
-    def after(self, stamp: int | None, interval: Fraction) -> list[int]:
-        """Those so much later than the last frame that they were frames, not its second field."""
-        return sorted(due for due in self._stamps if stamp is not None and due - stamp > interval * 3 / 4)

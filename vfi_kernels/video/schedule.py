@@ -7,17 +7,15 @@ seconds after the first source frame, as in `timing`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from . import timing
 
-__all__ = ["ConstantRate", "NoRateError", "OwnTimes", "Slot", "Span", "schedule_for", "without_runs"]
-
-Item = TypeVar("Item")
+__all__ = ["ConstantRate", "NoRateError", "OwnTimes", "Slot", "Span", "schedule_for"]
 
 
 class NoRateError(ValueError):
@@ -147,29 +145,3 @@ def schedule_for(
             raise NoRateError("the source states no frame rate: expected fps")
         fps = rate * ((2 if stretch == 1 else 1) if factor is None else factor)
     return ConstantRate(Fraction(fps), stretch)
-
-
-def without_runs(items: Iterable[Item], same: Callable[[Item, Item], bool], limit: int) -> Iterator[Item]:
-    """Drop the repeats of runs of up to `limit` items, so that the first one lasts as long as its run.
-
-    Longer runs are stills rather than repeats, and pass whole: else a hold of seconds before a movement would
-    become a slow crawl into it. At most `limit` items wait here.
-
-    Args:
-        items: source frames.
-        same: whether an item repeats the first one of its run.
-        limit: items of the longest run that is made one.
-    """
-    first: Item | None = None
-    waiting: list[Item] = []
-    still = False
-    for item in items:
-        if first is None or not same(first, item):
-            first, waiting, still = item, [], False
-            yield item
-            continue
-        waiting.append(item)
-        if still or len(waiting) == limit:
-            still = True
-            yield from waiting
-            waiting = []

@@ -27,7 +27,7 @@ def open_source(path: Path, options: Options, *, alone: bool = True) -> Source:
         VideoError: as `Reader` and `Images`.
     """
     if images.is_images(path):
-        return Images(path, rate=options.source_fps, force=options.force)
+        return Images(path, rate=options.source_fps, keep_going=options.keep_going, force=options.force)
 
     def video(device: HWAccel | None) -> Reader:
         return Reader(
@@ -48,7 +48,9 @@ def identity(path: Path) -> tuple[int, int]:
     Raises:
         VideoError: there is no such file.
     """
-    files = images.files_of(path) if images.is_images(path) else [path]
+    files = [path]
+    if images.is_images(path):
+        files = [file for file in images.files_of(path, gaps=True) if file.exists()]
     try:
         states = [file.stat() for file in files]
     except OSError as error:

@@ -15,6 +15,7 @@ from fractions import Fraction
 from math import ceil, lcm
 
 __all__ = [
+    "Forward",
     "between",
     "common_tick",
     "frame_count",
@@ -112,6 +113,29 @@ def snap(time: Fraction, rate: Fraction, tick: Fraction) -> Fraction:
     """
     exact = round(time * rate) / rate
     return exact if tick * rate <= Fraction(1, 4) and abs(time - exact) < tick else time
+
+
+class Forward:
+    """Makes times that go back go on instead, as those of recordings that were put one after the other do.
+
+    What is at or after the time before stays as it is: a single stamp that is wrong does not move the others.
+    """
+
+    def __init__(self) -> None:
+        self._before: Fraction | None = None
+        self._shift = Fraction(0)
+
+    def __call__(self, time: Fraction, interval: Fraction) -> Fraction:
+        """What a time becomes: itself, or where times went back what it is after the last one before that,
+        which `interval` follows.
+        """
+        before = self._before
+        if before is None or time >= before:
+            self._shift = Fraction(0)
+        elif time + self._shift <= before:
+            self._shift = before + interval - time
+        self._before = time + self._shift
+        return self._before
 
 
 def source_rate(
