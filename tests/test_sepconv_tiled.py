@@ -72,8 +72,8 @@ def test_gradients(size, monkeypatch):
 
 @pytest.mark.parametrize(
     "dtypes",
-    [(HALF, FLOAT), (HALF, HALF), (BRAIN, FLOAT), (BRAIN, BRAIN), (BYTE, FLOAT), (DOUBLE, DOUBLE), (DOUBLE, FLOAT)],
-)  # fmt: skip
+    [(HALF, FLOAT), (HALF, HALF), (BRAIN, FLOAT), (BRAIN, BRAIN), (BYTE, FLOAT), (DOUBLE, DOUBLE)],
+)
 def test_dtypes_and_layouts(dtypes, monkeypatch):
     inputs = inputs_of(dtypes=dtypes, terms=2, kv=7, kh=6, h=19)
     inputs[0][0] = inputs[0][0].contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,8 @@ constexpr int kTileRows = kTileWarps * kTilePixels<A>;
 // of taps.
 template <class A>
 constexpr int kTileSpan = 128 / int(sizeof(A));
-constexpr int kHeldTaps = 8;  // horizontal taps of a pixel, in registers
+constexpr int kHeldTaps = 8;     // horizontal taps of a pixel, in registers
+constexpr int kTiledBlocks = 3;  // of the forward pass on a multiprocessor: with kMinBlocks it spills
 
 // body(n, tile) for every tile of every entry. Blocks stride over both.
 template <class Body>
@@ -48,13 +49,15 @@ template <int kRows, int kColumns, class A, class T, class F>
 __device__ __forceinline__ void fill(A (&tile)[kTileChannels][kRows][kColumns], const SepconvTerm<T, F>& term,
                                      i64 n, int first_c, int channels, int top, int left, int rows,
                                      int columns) {
-  const int lane = threadIdx.x % 32;
-  for (int c = 0; c < channels; ++c)
+  for (int s = threadIdx.x % 32; s < columns; s += 32) {
+    const T* column = term.image.at(n, first_c, 0, clamped(left + s - term.left, term.image_w));
     for (int r = int(threadIdx.x / 32); r < rows; r += kTileWarps) {
-      const T* row = term.image.at(n, first_c + c, clamped(top + r - term.top, term.image_h), 0);
-      for (int s = lane; s < columns; s += 32)
-        tile[c][r][s] = number<A>(fetched(row + clamped(left + s - term.left, term.image_w) * term.image.x));
+      const T* pixel = column + clamped(top + r - term.top, term.image_h) * term.image.y;
+#pragma unroll
+      for (int c = 0; c < kTileChannels; ++c)
+        if (c < channels) tile[c][r][s] = number<A>(fetched(pixel + c * term.image.c));
     }
+  }
 }
 
 // Adds the part of `count` horizontal taps and of the vertical ones from `first` on, `span` of each pixel.
@@ -65,6 +68,8 @@ __device__ __forceinline__ void add_rows(const A (&tile)[kTileChannels][kRows][k
                                          const View<F>& vertical, const PixelColumn<kPixels>& at, i64 n,
                                          int first, int span, A (&sum)[kTileChannels][kPixels]) {
   const int top = int(threadIdx.x / 32) * kPixels, lane = threadIdx.x % 32;
+  const F* next[kPixels];
+  for (int k = 0; k < kPixels; ++k) next[k] = at.at(vertical, n, first, k);
 #pragma unroll 1
   for (int r = 0; r < span + kPixels - 1; ++r) {
     A line[kTileChannels][kPixels] = {};
@@ -79,15 +84,15 @@ __device__ __forceinline__ void add_rows(const A (&tile)[kTileChannels][kRows][k
     for (int k = 0; k < kPixels; ++k) {
       const int i = r - k;
       if (i < 0 || i >= span) continue;
-      const A weight = number<A>(fetched(at.at(vertical, n, first + i, k)));
+      const A weight = number<A>(fetched(next[k]));
+      next[k] += vertical.c;
       for (int c = 0; c < kTileChannels; ++c) sum[c][k] += line[c][k] * weight;
     }
   }
 }
 
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads, kBlocksOf<sum_t<T>>)
-    sepconv_tiled_forward(const SepconvParams<T, F> p) {
+__global__ void __launch_bounds__(kThreads, kTiledBlocks) sepconv_tiled_forward(const SepconvParams<T, F> p) {
   using A = sum_t<T>;
   constexpr int kPixels = kTilePixels<A>, kRows = kTileRows<A>, kSpan = kTileSpan<A>;
   VFI_SHARED(A, tile, [kTileChannels][kRows + kSpan - 1][kTileColumns + kHeldTaps - 1]);
@@ -104,9 +109,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<sum_t<T>>)
           const int count = min(kHeldTaps, term.kh - first_j);
           A tap[kHeldTaps][kPixels];
 #pragma unroll
-          for (int j = 0; j < kHeldTaps; ++j)
-            for (int k = 0; k < kPixels; ++k)
-              tap[j][k] = j < count ? number<A>(fetched(at.at(term.horizontal, n, first_j + j, k))) : A(0);
+          for (int k = 0; k < kPixels; ++k) {
+            const F* from = at.at(term.horizontal, n, first_j, k);
+            for (int j = 0; j < kHeldTaps; ++j)
+              tap[j][k] = j < count ? number<A>(fetched(from + j * term.horizontal.c)) : A(0);
+          }
           for (int first_i = 0; first_i < term.kv; first_i += kSpan) {
             const int span = min(kSpan, term.kv - first_i);
             __syncthreads();  // the tile before is not needed any more

@@ -14,10 +14,15 @@ __device__ __forceinline__ void add_down(const A (&tile)[kTileChannels][kRows][k
                                          const View<F>& horizontal, const PixelColumn<kPixels>& at, i64 n,
                                          int first, int span, A (&line)[kTileChannels][kPixels][kTapGroup]) {
   const int top = int(threadIdx.x / 32) * kPixels, lane = threadIdx.x % 32;
+  const F* next[kPixels];
+  for (int k = 0; k < kPixels; ++k) next[k] = at.at(horizontal, n, first, k);
 #pragma unroll 1
   for (int j = 0; j < span; ++j) {
     A tap[kPixels];
-    for (int k = 0; k < kPixels; ++k) tap[k] = number<A>(fetched(at.at(horizontal, n, first + j, k)));
+    for (int k = 0; k < kPixels; ++k) {
+      tap[k] = number<A>(fetched(next[k]));
+      next[k] += horizontal.c;
+    }
 #pragma unroll
     for (int c = 0; c < kTileChannels; ++c) {
       A value[kPixels + kTapGroup - 1];
@@ -35,6 +40,8 @@ __device__ __forceinline__ void add_across(const A (&tile)[kTileChannels][kRows]
                                            int first, int span,
                                            A (&line)[kTileChannels][kPixels][kTapGroup]) {
   const int top = int(threadIdx.x / 32) * kPixels, lane = threadIdx.x % 32;
+  const F* next[kPixels];
+  for (int k = 0; k < kPixels; ++k) next[k] = at.at(vertical, n, first, k);
 #pragma unroll 1
   for (int r = 0; r < span + kPixels - 1; ++r) {
     A value[kTileChannels][kTapGroup];
@@ -45,7 +52,8 @@ __device__ __forceinline__ void add_across(const A (&tile)[kTileChannels][kRows]
     for (int k = 0; k < kPixels; ++k) {
       const int i = r - k;
       if (i < 0 || i >= span) continue;
-      const A tap = number<A>(fetched(at.at(vertical, n, first + i, k)));
+      const A tap = number<A>(fetched(next[k]));
+      next[k] += vertical.c;
       for (int c = 0; c < kTileChannels; ++c)
         for (int j = 0; j < kTapGroup; ++j) line[c][k][j] += value[c][j] * tap;
     }
@@ -147,12 +155,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<sum_t<T>>)
             const bool inside = from >= 0 && from < p.w;
             for (int c = 0; c < channels; ++c)
               grads[c][s] = inside ? number<A>(fetched(p.grad_out.at(n, first_c + c, y, from))) : A(0);
+            const F* taps = term.vertical.at(n, 0, y, inside ? from : 0);
             for (int r = 0; r < kRows; ++r)
               verticals[r][s] = inside && top + r <= bottom
-                                    ? taps_between<A>(term.vertical.at(n, 0, y, from), term.vertical.c,
-                                                      term.kv, y, rows_of(top + r))
+                                    ? taps_between<A>(taps, term.vertical.c, term.kv, y, rows_of(top + r))
                                     : A(0);
-            const F* taps = term.horizontal.at(n, 0, y, inside ? from : 0);
+            taps = term.horizontal.at(n, 0, y, inside ? from : 0);
             if (left == 0)
               ends[0][s] =
                   inside ? taps_between<A>(taps, term.horizontal.c, term.kh, from, columns_of(0)) : A(0);
@@ -161,14 +169,15 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<sum_t<T>>)
                   inside ? taps_between<A>(taps, term.horizontal.c, term.kh, from, columns_of(last_x)) : A(0);
           }
           __syncthreads();
+          const F* next = term.horizontal.at(n, first_j + span - 1, y, reached + thread);
 #pragma unroll 2
-          for (int s = thread; s < thread + span; ++s) {
-            const int from = reached + s, j = first_j + span - 1 - (s - thread);
+          for (int s = thread; s < thread + span; ++s, next += term.horizontal.x - term.horizontal.c) {
+            const int from = reached + s;
             A tap = 0;
             if (is_end)
               tap = ends[x != 0][s];
             else if (from >= 0 && from < p.w)
-              tap = number<A>(fetched(term.horizontal.at(n, j, y, from)));
+              tap = number<A>(fetched(next));
             A product[kTileChannels];
             for (int c = 0; c < kTileChannels; ++c) product[c] = grads[c][s] * tap;
 #pragma unroll
