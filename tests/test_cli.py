@@ -61,12 +61,39 @@ def test_wrong_usage_is_2(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "only files" in fails(capsys, 2, "interpolate", "https://example.org/a.mp4", target)
     assert "only files" in fails(capsys, 2, "interpolate", clip, "rtmp://example.org/live")
     assert "only files" in fails(capsys, 2, "interpolate", "concat:a.mp4|b.mp4", target)
-    assert "0 to 51" in fails(capsys, 2, "interpolate", clip, target, "--crf", 52)
+    for quality, message in (
+        (("--crf", 52), "--crf must be 0 to 51 for libx264; got 52"),
+        (("--crf", 64, "--codec", "libvpx-vp9"), "--crf must be 0 to 63 for libvpx-vp9; got 64"),
+        (("--crf", -1), "from 0 on"),
+        (("--preset", "fastest"), "libx264 has (ultrafast superfast veryfast faster fast medium slow"),
+        (("--preset", "fast", "--codec", "libsvtav1"), "libsvtav1 has (-1 0 1 2"),
+        (("--preset", "fast", "--codec", "ffv1"), "ffv1 has (none); got 'fast'"),
+    ):
+        assert message in fails(capsys, 2, "interpolate", clip, target, *quality)
     assert "expected cpu, cuda" in fails(capsys, 2, "interpolate", clip, target, "--device", "quantum")
     assert "COMMAND" in fails(capsys, 2)
     assert "OUTPUT" in fails(capsys, 2, "interpolate", clip)
     assert "invalid choice" in fails(capsys, 2, "interpolat", clip, target)
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "fast", "slow"),
+    [
+        ("libx264", "out.mp4", ["--preset", "ultrafast"], ["--preset", "veryslow"]),
+        ("libsvtav1", "out.mkv", ["--crf", "63", "--preset", "13"], ["--crf", "20", "--preset", "9"]),
+        ("libvpx-vp9", "out.webm", ["--crf", "63"], ["--crf", "10"]),
+    ],
+)
+def test_quality_reaches_the_encoder(
+    clip: Path, tmp_path: Path, codec: str, name: str, fast: list[str], slow: list[str]
+) -> None:
+    made = []
+    for quality in (fast, slow, slow):
+        arguments = ["--model", "blend", "--codec", codec, "--overwrite", *quality]
+        assert cli.main(["interpolate", str(clip), str(tmp_path / name), *arguments]) == 0
+        made.append((tmp_path / name).read_bytes())
+    assert made[0] != made[1] == made[2]
 
 
 @pytest.fixture(scope="module")

@@ -46,10 +46,14 @@ def test_each_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert batch(capsys, 0, silent, sounding, "--into", folder, "--resume") == ("", "")
     assert (folder / "silent.mp4").stat().st_mtime_ns == before
     out, _ = batch(capsys, 0, silent, "--into", folder, "--suffix", ".mkv", "--json")
-    assert [json.loads(line)["event"] for line in (out.splitlines()[0], out.splitlines()[-1])] == [
-        "start",
-        "done",
-    ]
+    first, *_, done, last = (json.loads(line) for line in out.splitlines())
+    assert (first["event"], done["event"], done["frames"]) == ("start", "done", 6)
+    assert last == {"event": "done", "videos": 1, "made": 1}
+    out, _ = batch(capsys, 0, silent, "--into", folder, "--resume", "--json")
+    assert json.loads(out) == {"event": "done", "videos": 1, "made": 0}
+    out, _ = batch(capsys, 1, broken, "--into", folder, "--json")
+    message = "1 of 1 videos were not made"
+    assert json.loads(out.splitlines()[-1]) == {"event": "error", "message": message, "code": 1}
     assert len(times_of(folder / "silent.mkv")) == 6
 
 

@@ -42,7 +42,7 @@ def clip_of(folder: Path, name: str = "in.mp4", count: int = 50, **how: Any) -> 
 
 def in_parts(source: Path, target: Path, order: list[int] | None = None, **wishes: Any) -> plans.Plan:
     """As several machines do it: every chunk by itself, in any order, the last first."""
-    plan, _ = jobs.begin(source, target, Options(**wishes), BLEND, warn=lambda message: None)
+    plan = jobs.begin(source, target, Options(**wishes), BLEND, warn=lambda message: None)
     for index in order or reversed(range(len(plan.chunks))):
         chunks.make(plan, BLEND, [index])
     muxing.merge(plan)
@@ -106,7 +106,7 @@ def test_chunks_are_found_without_an_index(tmp_path: Path, monkeypatch: pytest.M
             read += 1
             yield packet
 
-    plan, _ = jobs.begin(
+    plan = jobs.begin(
         source, tmp_path / "out.ts", Options(chunk_seconds=F(2)), BLEND, warn=lambda message: None
     )
     assert len(plan.chunks) == 12

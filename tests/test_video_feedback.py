@@ -76,7 +76,46 @@ def test_json_tells_of_an_interrupt(
     source = make_clip(tmp_path / "in.mp4")
     monkeypatch.setattr(type(models.create("blend")), "interpolate", interrupted)
     out, _ = told(capsys, 130, "interpolate", source, tmp_path / "out.mp4", "--model", "blend", "--json")
-    assert events(out)[-1] == {"event": "error", "message": "interrupted", "code": 130}
+    message = "interrupted; no output was written"
+    assert events(out)[-1] == {"event": "error", "message": message, "code": 130}
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "options"),
+    [
+        (2, "expected cpu, cuda or cuda:N; got 'quantum'", ["--device", "quantum"]),
+        (1, "device 'cuda:99' is not available", ["--device", "cuda:99"]),
+        (2, "did you mean 'flow'", ["--model", "folw"]),
+        (2, "unrecognized arguments: --fsp", ["--fsp"]),
+        (1, "none.safetensors", ["--model", "dvf", "--checkpoint", "none.safetensors"]),
+    ],
+)
+def test_json_tells_of_an_error_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, message: str, options: list[str]
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", count=2)
+    out, err = told(capsys, code, "interpolate", source, tmp_path / "out.mp4", "--json", *options)
+    (error,) = events(out)
+    assert (error["event"], error["code"]) == ("error", code)
+    assert message in error["message"]
+    assert err.count("\n") == 1
+    assert err.endswith(f"error: {error['message']}\n")
+
+
+def test_a_mistake_in_the_program_has_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("planes")
+
+    source = make_clip(tmp_path / "in.mp4", count=2)
+    monkeypatch.setattr(type(models.create("blend")), "interpolate", broken)
+    out, err = told(capsys, 70, "interpolate", source, tmp_path / "out.mp4", "--model", "blend", "--json")
+    assert err.startswith("Traceback (most recent call last)")
+    assert "in broken" in err
+    message = "KeyError: 'planes'; please report this, with all the lines above"
+    assert err.splitlines()[-1] == f"vfi: error: {message}"
+    assert events(out)[-1] == {"event": "error", "message": message, "code": 70}
 
 
 def test_profile_and_summary(
@@ -135,6 +174,30 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (tmp_path / "out.webm.vfi").exists()
     _, err = told(capsys, 1, "info", tmp_path / "none.mp4")
     assert "no such file" in err
+
+
+@pytest.mark.parametrize("name", ["in.mkv", "in.mp4", "in.ts"])
+def test_sound_that_is_longer_than_the_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """It does not count, neither in what is foretold nor in progress."""
+    pictures, sounding = make_clip(tmp_path / "short.mp4", count=10), tmp_path / name
+    long = make_clip(tmp_path / "long.mp4", count=50, sound="aac")
+    with av.open(str(pictures)) as a, av.open(str(long)) as b, av.open(str(sounding), "w") as made:
+        for source in (a.streams.video[0], b.streams.audio[0]):
+            made.add_stream_from_template(source)
+        for source, stream in zip((a.demux(video=0), b.demux(audio=0)), made.streams, strict=True):
+            for packet in source:
+                if packet.dts is not None:
+                    packet.stream = stream
+                    made.mux(packet)
+    out, _ = told(capsys, 0, "info", sounding, "--json")
+    tables = json.loads(out)
+    assert (tables["input"]["frames"], tables["input"]["lasts"]) == (10, "0.400 s")
+    assert tables["output"]["frames"] == 20
+    out, _ = told(capsys, 0, "interpolate", sounding, tmp_path / "out.mkv", "--model", "blend", "--json")
+    start, done = (next(e for e in events(out) if e["event"] == kind) for kind in ("start", "done"))
+    assert start["frames"] == done["frames"] == 20
 
 
 def test_preview_keeps_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

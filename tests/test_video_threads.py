@@ -22,7 +22,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, picture
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Writer, colour, interpolate, pipeline, to_tensor
+from vfi_kernels.video import VideoError, Writer, colour, interpolate, pipeline, to_tensor
 from vfi_kernels.video.tiling import Tiled
 
 BLEND = models.create("blend")
@@ -62,7 +62,7 @@ def test_error_in_any_thread(
     calls: int,
 ) -> None:
     def fail() -> None:
-        raise RuntimeError(f"the {stage} stage broke\nand more")
+        raise VideoError(f"the {stage} stage broke\nand more")
 
     source = make_clip(tmp_path / "in.mp4", count=60)
     owner, name = STAGES[stage]
@@ -175,6 +175,63 @@ def test_profile_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(stage.busy >= 0 and stage.waiting >= 0 for stage in profile.stages)
     assert stages["encode"].busy + stages["encode"].waiting == pytest.approx(profile.seconds)
     assert stages["encode"].waiting > 0.2  # for the model
+
+
+class Late:
+    """Planes that a device is still at work on."""
+
+    def __init__(self, name: int, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def wait(self) -> None:
+        self.log.append(f"{self.name} is there")
+
+
+def test_frames_are_handed_on_when_the_device_is_done() -> None:
+    """And not before it has the next one to compute."""
+    log: list[str] = []
+
+    def items() -> Iterator[pipeline.Made]:
+        for k in range(3):
+            log.append(f"{k} is begun")
+            yield pipeline.Made(k, codes=Late(k, log))
+        yield pipeline.Made(3)  # a chunk's end
+
+    for item in pipeline.settled(items()):
+        log.append(f"{item.chunk} is taken")
+    order = "0 begun 1 begun 0 there 0 taken 2 begun 1 there 1 taken 2 there 2 taken 3 taken"
+    assert " ".join(log).replace(" is", "") == order
+    assert list(pipeline.settled(iter([]))) == []
+
+
+def test_the_model_is_charged_with_the_device_s_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.Coming, "wait", lambda self: time.sleep(0.02))
+    profiles: list[pipeline.Profile] = []
+    interpolate(
+        make_clip(tmp_path / "in.mp4", count=30), tmp_path / "out.mp4", BLEND, profile=profiles.append
+    )
+    stages = {stage.name: stage for stage in profiles[0].stages}
+    assert stages["model"].busy >= 29 * 0.02
+    assert stages["encode"].waiting > 0.2
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le"])
+def test_codes_come_as_the_encoder_takes_them(pixels: str, device: str) -> None:
+    """From a GPU on a stream of their own, and from the CPU without a copy."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    converter = colour.Converter(av.VideoFrame(64, 48, pixels))
+    pictures = to_tensor(picture(0)).to(device)
+    codes = converter.codes(pictures)
+    assert {plane.dtype for plane in codes} == {torch.uint8 if pixels == "yuv420p" else torch.uint16}
+    coming = pipeline.Download(torch.device(device)).send(codes)
+    coming.wait()
+    for code, plane in zip(codes, coming.planes, strict=True):
+        assert plane.device.type == "cpu"
+        assert torch.equal(code.cpu().int(), plane.int())
+        assert device == "cuda" or plane.data_ptr() == code.data_ptr()
+        assert plane.is_pinned() == (device == "cuda")
 
 
 class Wide(BlendClass):

@@ -1,7 +1,8 @@
 """The command line: `vfi compare`, and the commands of the modules `cli_*`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors and warnings: one line each, on stderr;
-only what a folder should hold follows below.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 70 a mistake in the program, 130 interrupted, 143 terminated.
+Errors and warnings: one line each, on stderr; only what a folder should hold follows below, and above a
+mistake of the program its traceback. With --json the last line of stdout is the result or the error.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 import signal
 import sys
 import threading
+import traceback
 from typing import NoReturn
 
 from . import __version__, cli_batch, cli_eval, cli_inspect, cli_models, cli_train, cli_video
-from .cli_common import Failure, file, first_line
+from .cli_common import BUG, INTERRUPTED, TERMINATED, Failure, event, failure_of, file
 
 __all__ = ["main"]
 
@@ -22,7 +24,7 @@ __all__ = ["main"]
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage and line."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        raise Failure(f"{message} (see {self.prog} --help)", code=2, program=self.prog)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,28 +37,30 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = argparse.Namespace()
     if threading.current_thread() is threading.main_thread():
         # Else a polite kill would leave the unfinished file behind.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         options = parser.parse_args(arguments)
         return options.run(options)
-    except SystemExit as stop:  # argparse: --help or wrong usage
-        return stop.code if isinstance(stop.code, int) else 1
+    except SystemExit as stop:
+        if stop.code != TERMINATED:  # argparse: --help
+            return stop.code if isinstance(stop.code, int) else 1
+        failure = Failure("terminated", code=TERMINATED)
     except KeyboardInterrupt as stop:
-        return _fail(f"interrupted; {str(stop) or 'no output was written'}", 130)
-    except Failure as failure:
-        code = _fail(first_line(failure))
-        for line in failure.details:
-            print(line, file=sys.stderr)
-        return code
-    except (ImportError, OSError, MemoryError, RuntimeError) as error:
-        return _fail(first_line(error))
-
-
-def _fail(message: str, code: int = 1) -> int:
-    print("vfi: error:", " ".join(message.split()), file=sys.stderr)
-    return code
+        failure = Failure(f"interrupted; {str(stop) or 'no output was written'}", code=INTERRUPTED)
+    except Exception as error:
+        failure = failure_of(error)
+    if getattr(options, "json", "--json" in arguments) is True:
+        event("error", message=str(failure), code=failure.code)
+    if failure.code == BUG:
+        traceback.print_exception(failure.__cause__)
+    print(f"{failure.program}: error: {failure}", file=sys.stderr)
+    for line in failure.details:
+        print(line, file=sys.stderr)
+    return failure.code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,10 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> int:
     from . import video
 
-    try:
-        scores, count_a, count_b = video.compare(options.a, options.b)
-    except video.VideoError as error:
-        raise Failure(str(error)) from error
+    scores, count_a, count_b = video.compare(options.a, options.b)
     mean = video.mean_score(scores)
     same = sum(score.same for score in scores)
     if options.json:

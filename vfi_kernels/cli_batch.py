@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from . import cli_models
-from .cli_common import Failure, device, file
+from .cli_common import Failure, device, event, file
 from .cli_options import add_wishes, wishes
 from .cli_video import add_reports, interpolate
 
@@ -52,18 +52,24 @@ def _batch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     options = [video.Options(**wishes(parser, job)) for job in jobs]
     place = device(parser, arguments.device)
     model = models.create(options[0].model, checkpoint=options[0].checkpoint, **options[0].model_options)
-    failed = 0
+    made = failed = 0
     for job, how in zip(jobs, options, strict=True):
         if arguments.resume and job.output.exists():
             continue
         try:
             interpolate(job, how, lambda: model, place)
+            made += 1
         except Failure as error:
+            if error.code != 1:
+                raise
             failed += 1
-            if not arguments.json:
-                print(f"vfi: error: {error}", file=sys.stderr)
+            if arguments.json:
+                event("error", message=str(error), code=error.code)
+            print(f"vfi: error: {error}", file=sys.stderr)
     if failed:
         raise Failure(f"{failed} of {len(jobs)} videos were not made")
+    if arguments.json:
+        event("done", videos=len(jobs), made=made)
     return 0
 
 

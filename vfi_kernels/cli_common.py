@@ -3,24 +3,73 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Failure", "device", "file", "first_line", "ratio", "warn", "whole"]
+__all__ = [
+    "BUG",
+    "INTERRUPTED",
+    "TERMINATED",
+    "Failure",
+    "device",
+    "event",
+    "failure_of",
+    "file",
+    "first_line",
+    "rate",
+    "ratio",
+    "warn",
+    "whole",
+]
 
 # "http://host/a.mp4", "concat:a|b", "pipe:1"; a single letter is a Windows drive.
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
+# Exit codes. BSD's sysexits.h calls the first EX_SOFTWARE.
+BUG, INTERRUPTED, TERMINATED = 70, 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+# What torch says of the CPU's memory, in an error of no kind of its own.
+NO_MEMORY = "can't allocate memory"
+
 
 class Failure(Exception):
-    """Something that ends the command with one line on stderr, details below it, and exit code 1."""
+    """Something that ends the command with one line on stderr, details below it, and an exit code."""
 
-    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.details = details
+    def __init__(
+        self, message: str, details: Sequence[str] = (), code: int = 1, program: str = "vfi"
+    ) -> None:
+        super().__init__(" ".join(message.split()))
+        self.details, self.code, self.program = details, code, program
+
+
+def failure_of(error: Exception, hint: str = "") -> Failure:
+    """What is told of an error, and a hint what to do. Our own kinds of errors, and those of files and of the
+    machine, say what is wrong in one line; any other is a mistake in the program, whose traceback is wanted.
+    """
+    import torch
+
+    if isinstance(error, Failure):
+        return error
+    words, code = first_line(error), 1
+    of_the_machine = isinstance(error, (ImportError, OSError, MemoryError, torch.OutOfMemoryError))
+    ours = type(error).__module__.startswith(f"{__package__}.")
+    if not (ours or of_the_machine or NO_MEMORY in words):
+        words = f"{type(error).__name__}: {words}; please report this, with all the lines above"
+        code = BUG
+    failure = Failure("; ".join(filter(None, [words, hint])), code=code)
+    failure.__cause__ = error
+    return failure
+
+
+def event(kind: str, **values: Any) -> None:
+    """A line of JSON for programs."""
+    print(json.dumps({"event": kind, **values}), flush=True)
 
 
 def first_line(error: BaseException) -> str:
@@ -42,8 +91,18 @@ def file(text: str) -> Path:
 def ratio(text: str) -> Fraction:
     from .video.timing import parse_ratio
 
+    return _parsed(text, parse_ratio)
+
+
+def rate(text: str) -> Fraction:
+    from .video.timing import parse_rate
+
+    return _parsed(text, parse_rate)
+
+
+def _parsed(text: str, parse: Callable[[str], Fraction]) -> Fraction:
     try:
-        return parse_ratio(text)
+        return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -60,7 +119,8 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
-def device(parser: argparse.ArgumentParser, name: str) -> object:
+def device(parser: argparse.ArgumentParser, name: str, here: bool = True) -> object:
+    """A device of this machine, or, not `here`, of any."""
     import torch
 
     try:
@@ -69,6 +129,8 @@ def device(parser: argparse.ArgumentParser, name: str) -> object:
         parser.error(f"argument --device: expected cpu, cuda or cuda:N; got {name!r}")
     if device.type == "meta":
         parser.error("argument --device: meta computes nothing")
+    if not here:
+        return device
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from .cli_common import first_line, warn
+from .cli_common import event, warn
 
 if TYPE_CHECKING:
     from .video.pipeline import Profile
@@ -28,7 +27,7 @@ class Feedback:
         progress: frames, of, rate (a second, of this run), left (seconds)
         warning: message
         done: frames, seconds, target, bytes, stages (seconds busy and waiting of each)
-        error: message, code
+    And an error, from who ends the command: message, code.
     """
 
     def __init__(self, as_json: bool = False, with_profile: bool = False) -> None:
@@ -40,13 +39,9 @@ class Feedback:
     def __enter__(self) -> Feedback:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if error is None:
-            return
-        code = {KeyboardInterrupt: 130, SystemExit: getattr(error, "code", 1)}.get(kind, 1)
-        self._event("error", message=first_line(error) if code == 1 else "interrupted", code=code)
 
     def start(self, plan: Plan, total: int | None) -> None:
         self._plan = plan
@@ -58,10 +53,16 @@ class Feedback:
             chunks=len(plan.chunks),
         )
 
+    def left(self) -> str:
+        """What there is to go on with, once the work has begun; empty where nothing."""
+        from .video import jobs
+
+        return jobs.left(self._plan) if self._plan else ""
+
     def progress(self, done: int, total: int | None) -> None:
         now = time.monotonic()
         if self._first is None:
-            self._first, self._begin = done - 1, now
+            self._first, self._begin = done, now
         if self._json:
             if now - self._last < EVERY and done != total:
                 return
@@ -131,9 +132,9 @@ class Feedback:
         for line in lines:
             print(line, file=sys.stderr)
 
-    def _event(self, event: str, **values: Any) -> None:
+    def _event(self, kind: str, **values: Any) -> None:
         if self._json:
-            print(json.dumps({"event": event, **values}), flush=True)
+            event(kind, **values)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from . import cli_models
-from .cli_common import file, ratio, whole
+from .cli_common import file, rate, ratio, whole
 
 __all__ = ["add_files", "add_wishes", "wishes"]
 
@@ -31,11 +31,17 @@ def add_files(command: argparse.ArgumentParser, output: str | None = None) -> No
 def add_wishes(command: argparse.ArgumentParser) -> None:
     """What decides the output."""
     command.add_argument(
-        "--input-fps", type=ratio, metavar="R", help="images a second, where INPUT is images (default: 25)"
+        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
     )
-    rate = command.add_mutually_exclusive_group()
-    rate.add_argument("--factor", type=ratio, metavar="X", help="output rate over input rate (default: 2)")
-    rate.add_argument("--fps", type=ratio, metavar="R", help="output frames a second: 60, 23.976, 30000/1001")
+    speed = command.add_mutually_exclusive_group()
+    speed.add_argument("--factor", type=ratio, metavar="X", help="output rate over input rate (default: 2)")
+    speed.add_argument(
+        "--fps",
+        type=rate,
+        metavar="R",
+        help="output frames a second: 60, 12.5, 30000/1001; 23.976, 29.97, 59.94 and their like are NTSC's "
+        "24000/1001, 30000/1001, 60000/1001",
+    )
     command.add_argument(
         "--vfr",
         action="store_true",
@@ -75,9 +81,15 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--crf",
-        type=whole(0, 51),
+        type=whole(0),
         default=16,
-        help="quality, 0 (best) to 51, of encoders that have it (default: %(default)s)",
+        metavar="N",
+        help="quality, 0 (best) to 51, or 63 for AV1 and VP9 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="the encoder's speed: slow, fast (libx264, libx265), 0 to 13 (libsvtav1), p1 to p7 (nvenc)",
     )
     command.add_argument(
         "--batch",
@@ -90,6 +102,13 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         type=whole(64, 16384),
         metavar="SIZE",
         help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
+    )
+    command.add_argument(
+        "--hwaccel",
+        type=_hwaccel,
+        default="none",
+        metavar="NAME",
+        help="what decodes, by FFmpeg's name: cuda, cuda:1, auto; the output is the same (default: none)",
     )
     command.add_argument(
         "--chunk-seconds",
@@ -137,6 +156,8 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "source_fps": arguments.input_fps,
         "codec": arguments.codec or DEFAULT_CODECS.get(arguments.output.suffix.lower()),
         "crf": arguments.crf,
+        "preset": arguments.preset,
+        "hwaccel": arguments.hwaccel,
         "keep_going": arguments.keep_going,
         "force": arguments.force,
         "batch": arguments.batch,
@@ -146,7 +167,22 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "model_options": cli_models.options_for(parser, model, arguments.model_option),
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
     }
+    codec = given["codec"] or video.Options.codec
+    try:
+        video.encoding.check_quality(codec, arguments.crf, arguments.preset)
+    except ValueError as error:
+        parser.error(f"argument --{error}")
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _hwaccel(text: str) -> str:
+    from .video import hardware
+
+    try:
+        hardware.check(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _share(text: str) -> float:

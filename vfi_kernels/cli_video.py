@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli_common import Failure, device, file, first_line, warn
+from .cli_common import TERMINATED, Failure, device, failure_of, file, warn
 from .cli_feedback import Feedback
 from .cli_options import add_files, add_wishes, wishes
 
@@ -117,7 +115,7 @@ def interpolate(
     """
     from . import video
 
-    with Feedback(arguments.json, arguments.profile) as feedback, told(arguments.output):
+    with Feedback(arguments.json, arguments.profile) as feedback, told(feedback.left):
         frames = video.interpolate(
             arguments.input,
             arguments.output,
@@ -141,12 +139,12 @@ def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     options = video.Options(**wishes(parser, arguments))
     model = models.create(options.model, checkpoint=options.checkpoint, **options.model_options)
     with Feedback() as feedback, told():
-        plan, _ = video.jobs.begin(
+        plan = video.jobs.begin(
             arguments.input,
             arguments.output,
             options,
             model,
-            device=arguments.device,
+            device=device(parser, arguments.device, here=False),
             overwrite=arguments.overwrite,
             warn=feedback.warn,
         )
@@ -172,7 +170,14 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         if place.type != plan.options.device:
             parser.error(f"argument --device: the plan is for {plan.options.device}; got {arguments.device}")
         with Feedback() as feedback:
-            video.jobs.run(plan, wanted, device=place, progress=lambda done: feedback.progress(done, None))
+            try:
+                video.jobs.run(
+                    plan, wanted, device=place, progress=lambda done: feedback.progress(done, None)
+                )
+            except video.Busy as busy:
+                if arguments.chunk is not None:
+                    raise
+                feedback.warn(f"{busy}; it is left to it")
     return 0
 
 
@@ -181,30 +186,24 @@ def _merge(arguments: argparse.Namespace) -> int:
 
     with told():
         plan = video.plan.read(arguments.plan)
-        video.jobs.check_target(plan.source, plan.target, arguments.overwrite)
-        frames = video.muxing.merge(plan, warn)
+        frames = video.jobs.merge(plan, overwrite=arguments.overwrite, warn=warn)
     print(f"{plan.target}: {frames} frames")
     return 0
 
 
 @contextmanager
-def told(target: Path | None = None) -> Iterator[None]:
-    """Errors of what runs inside as one line; what can be gone on with is named in it."""
-    from . import models, video
-
-    def left() -> str:
-        return video.jobs.left(target) if target else ""
-
+def told(left: Callable[[], str] = str) -> Iterator[None]:
+    """To what ends the work inside is added what is left to go on with."""
     try:
         yield
-    except (video.VideoError, models.TimestepError, OSError, MemoryError, RuntimeError) as error:
-        raise Failure("; ".join(filter(None, [first_line(error), left()]))) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(left()) from stop
-    except SystemExit:
-        if words := left():
-            print(f"vfi: terminated; {words}", file=sys.stderr)
-        raise
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
+            raise
+        raise Failure(f"terminated; {left() or 'no output was written'}", code=TERMINATED) from stop
+    except Exception as error:
+        raise failure_of(error, left()) from error
 
 
 def _chunks(text: str) -> list[int]:

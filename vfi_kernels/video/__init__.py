@@ -7,11 +7,13 @@ from ._av import VideoError
 from .colour import to_image, to_tensor
 from .encoding import Encoding, Writer
 from .jobs import interpolate
+from .locks import Busy
 from .metrics import Score, compare, mean_score, psnr, rgb_frames, ssim
 from .options import Options, digest
 from .reading import Reader
 
 __all__ = [
+    "Busy",
     "Encoding",
     "Options",
     "Reader",

@@ -17,7 +17,8 @@ from . import cadence, scenes
 from . import schedule as schedules
 from ._av import av
 from .encoding import Encoding, Writer, complete_or_absent
-from .pipeline import Ahead, Made, Profile, Shown, Upload, Work, made, profile_of
+from .locks import Busy, Lock
+from .pipeline import Ahead, Download, Made, Profile, Shown, Upload, Work, made, profile_of, settled
 from .plan import Chunk, Plan, encoding_for, save, schedule_for, warm
 from .sources import Source, open_source
 from .tiling import Tiled
@@ -35,6 +36,9 @@ def make(
 ) -> Profile:
     """Make some chunks, in the order given; those that join are read in one go.
 
+    Each is locked from when it is read until it is there. Those that are there already are left as they are,
+    and so are those that another process makes.
+
     Args:
         plan: what to do.
         model: as `vfi_kernels.models.create` gives.
@@ -46,6 +50,7 @@ def make(
         Where the time went.
 
     Raises:
+        Busy: another process makes some of them; all others are there.
         VideoError: a file cannot be read or written.
         ValueError: options that contradict each other.
     """
@@ -53,15 +58,16 @@ def make(
     stop = threading.Event()
     begin = time.perf_counter()
     with ExitStack() as stack:
+        claims = stack.enter_context(_Claims(plan))
         with open_source(plan.source, options) as reader:
             schedule = schedule_for(reader, options)
             encoding = encoding_for(reader, plan.target, options)
-        works = _works(plan, list(indices), encoding, torch.device(device))
-        read = Ahead(works, "read", stop)
+        device = torch.device(device)
+        read = Ahead(_works(plan, filter(claims.take, indices), encoding, device), "read", stop)
         stack.callback(read.join)
-        ready = Ahead(
-            made(read, schedule, _fitted(model, options.tile).to(device).eval(), options.batch), "model", stop
-        )
+        model = _fitted(model, options.tile).to(device).eval()
+        frames = made(read, schedule, model, options.batch, encoding.colour, Download(device))
+        ready = Ahead(settled(frames), "model", stop)
         stack.callback(ready.join)
         stack.callback(stop.set)  # the last in is the first out
         done = 0
@@ -73,7 +79,49 @@ def make(
 
         for first in ready:
             _write(plan, encoding, schedule, first, ready, written)
+            claims.done(first.chunk)
+        claims.check()
         return profile_of(read, ready, done, time.perf_counter() - begin)
+
+
+class _Claims:
+    """The chunks that this process makes now. Use it in a `with` block."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._locks: dict[int, Lock] = {}
+        self._others: dict[int, Busy] = {}
+
+    def take(self, index: int) -> bool:
+        """Whether to make a chunk: it is not there, and nobody else makes it."""
+        try:
+            lock = self._plan.lock(index)
+        except Busy as busy:
+            self._others[index] = busy
+            return False
+        if lock is not None:
+            self._locks[index] = lock
+        return lock is not None
+
+    def done(self, index: int) -> None:
+        """A chunk is there."""
+        self._locks.pop(index).release()
+
+    def check(self) -> None:
+        """
+        Raises:
+            Busy: chunks were left to other processes.
+        """
+        for index, busy in self._others.items():
+            if self._plan.facts(index) is None:
+                raise Busy(f"{self._plan.folder}: chunk {index} is being made by {busy}")
+
+    def __enter__(self) -> _Claims:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lock in self._locks.values():
+            lock.release()
 
 
 def _fitted(model: torch.nn.Module, tile: int | None) -> torch.nn.Module:
@@ -106,10 +154,10 @@ def _write(
 
 
 def _encode(writer: Writer, item: Made, schedule: schedules.ConstantRate | schedules.OwnTimes) -> None:
-    if item.pictures is None:
+    if item.codes is None:
         frame = writer.colour.original(item.original)
     else:
-        frame = writer.colour.from_rgb(item.pictures)
+        frame = writer.colour.packed(item.codes.planes)
     writer.write(frame, round(item.slot.time / schedule.step), round(item.slot.length / schedule.step))
 
 
@@ -211,7 +259,7 @@ def _retimed(frames: Iterator[Shown]) -> Iterator[Shown]:
         yield shown
 
 
-def _works(plan: Plan, indices: list[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
+def _works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
     """The frames of these chunks, with what is between them, and the mark of each chunk's end."""
     source = before = None
     for index in indices:

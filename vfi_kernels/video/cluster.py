@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import plan as plans
+from ._av import VideoError
 from .pipeline import Profile
 
 __all__ = ["make"]
@@ -21,14 +22,14 @@ def make(plan: plans.Plan, indices: list[int], progress: Callable[[int], None]) 
     Args:
         plan: written; its folder and source are under the same names on every machine.
         indices: numbers of chunks.
-        progress: called after every chunk with how many frames there are now.
+        progress: called before the first and after every chunk with how many frames there are now.
 
     Returns:
         How long it took.
 
     Raises:
         ImportError: Ray is not installed.
-        VideoError, RuntimeError: what the first task raises that fails.
+        VideoError: what the first task raises that fails.
     """
     try:
         import ray
@@ -44,6 +45,7 @@ def make(plan: plans.Plan, indices: list[int], progress: Callable[[int], None]) 
         )(_chunk)
         waiting = [task.remote(str(plan.folder), index) for index in indices]
         done = 0
+        progress(done)  # the rate counts from here, not from the first chunk's end
         while waiting:
             ready, waiting = ray.wait(waiting)
             try:
@@ -51,7 +53,7 @@ def make(plan: plans.Plan, indices: list[int], progress: Callable[[int], None]) 
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             except ray.exceptions.RayError as error:
-                raise RuntimeError(f"Ray: {error}") from error
+                raise VideoError(f"Ray: {error}") from error
             progress(done)
         return Profile(done, time.perf_counter() - begin, ())
     finally:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ._av import VideoError, av
 from .yuv import Coding, Layout
 
-__all__ = ["Converter", "to_image", "to_tensor"]
+__all__ = ["Converter", "repacked", "to_image", "to_tensor"]
 
 Range = av.video.reformatter.ColorRange
 
@@ -93,7 +93,7 @@ class Converter:
 
     def planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
         """The codes [H, W] of every channel that the output keeps, as they lie in memory."""
-        planes = _views(_repacked(self._unpack, frame, self._source.layout.planar))
+        planes = _views(repacked(self._unpack, frame, self._source.layout.planar))
         return planes[:-1] if self._source.layout.alpha and not self._shown.layout.alpha else planes
 
     def decode(self, planes: list[Tensor]) -> Tensor:
@@ -120,10 +120,17 @@ class Converter:
         """`decode` of `planes`."""
         return self.decode([torch.from_numpy(plane) for plane in self.planes(frame)])
 
+    def codes(self, pictures: Tensor) -> list[Tensor]:
+        """The planes [H, W] of what `decode` gives, for the encoder, on the same device. For any thread."""
+        return self._target.encode(pictures.float())
+
+    def packed(self, planes: list[Tensor]) -> av.VideoFrame:
+        """A frame for the encoder from `codes` that have come to the CPU."""
+        return self._frame([plane.numpy() for plane in planes])
+
     def from_rgb(self, pictures: Tensor) -> av.VideoFrame:
-        """A frame for the encoder from what `to_rgb` gives."""
-        planes = self._target.encode(pictures.float())
-        return self._frame([plane.cpu().numpy() for plane in planes])
+        """A frame for the encoder from what `to_rgb` gives, on the CPU."""
+        return self.packed(self.codes(pictures))
 
     def original(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A decoded frame for the encoder: its very planes where the encoder takes the source's layout."""
@@ -136,8 +143,8 @@ class Converter:
     def _frame(self, planes: list[np.ndarray]) -> av.VideoFrame:
         frame = av.VideoFrame(*self.size, self._target.layout.planar)
         for view, plane in zip(_views(frame), planes, strict=True):
-            np.copyto(view, plane, casting="unsafe")
-        return _repacked(self._pack, frame, self.format)
+            np.copyto(view, plane)
+        return repacked(self._pack, frame, self.format)
 
     def _choose(self, first: av.VideoFrame, codec: str, formats: list[str] | None) -> tuple[str, list[str]]:
         """The pixel format that loses least among those the encoder takes, and what it loses, in words."""
@@ -162,7 +169,7 @@ class Converter:
 
         name = min(fitting, key=cost)
         lost = _lost(source, layouts[name])
-        if lost["transparency"] and _views(_repacked(self._unpack, first, source.planar))[-1].min() == (
+        if lost["transparency"] and _views(repacked(self._unpack, first, source.planar))[-1].min() == (
             1 if source.bits == 32 else (1 << source.bits) - 1
         ):
             lost["transparency"] = 0  # GIFs and palettes have it by default; nothing is seen through this one
@@ -223,7 +230,7 @@ def _usable(name: str, codec: str) -> bool:
     )
 
 
-def _repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:
+def repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFrame:
     """The same codes in another packing of the same layout: swscale moves them and computes nothing."""
     if frame.format.name == name:
         return frame

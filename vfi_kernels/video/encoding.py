@@ -15,7 +15,7 @@ from . import sequences, signalling, timing
 from ._av import VideoError, av
 from .colour import Converter
 
-__all__ = ["Encoding", "Writer", "complete_or_absent", "guarded"]
+__all__ = ["Encoding", "Writer", "check_quality", "complete_or_absent", "guarded"]
 
 MP4 = (".mp4", ".mov", ".m4v")
 MOVIE_TICKS = 90_000  # a second, at least
@@ -25,6 +25,31 @@ FIXED = {"ffv1": {}, "png": {}, "tiff": {}, "mjpeg": {"qmin": "2", "qmax": "2"}}
 
 # Encoders that know quantizers from 2 to 31 instead of a constant rate factor.
 QUANTIZED = ("mpeg4", "mpeg2video", "mpeg1video")
+
+# The largest constant rate factor of encoders (by a part of their name) where it is not that of H.264.
+CRF = 51
+LARGEST_CRF = {"av1": 63, "libvpx": 63}
+
+# How encoders' speed is named; any other has no presets.
+X26X = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]
+PRESETS = {
+    "libx264": X26X,
+    "libx264rgb": X26X,
+    "libx265": X26X,
+    "libsvtav1": [str(k) for k in range(-1, 14)],
+    "nvenc": [f"p{k}" for k in range(1, 8)],
+}
 
 # Codecs whose packets say what the sample aspect ratio is.
 SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
@@ -86,6 +111,7 @@ class Encoding:
         start: Fraction = Fraction(0),
         codec: str = "libx264",
         crf: int = 16,
+        preset: str | None = None,
         aspect: Fraction | None = None,
         siting: str | None = None,
         warn: Callable[[str], None] = lambda message: None,
@@ -100,6 +126,7 @@ class Encoding:
             start: time of frame 0 in the file, seconds.
             codec: name of a video encoder.
             crf: constant rate factor, or what comes close to it in the encoder: lower is better and larger.
+            preset: the encoder's name for how much time it takes; its own choice where there is none.
             aspect: sample aspect ratio.
             siting: where the source says its chroma samples lie.
             warn: gets one line for each thing that the file cannot hold.
@@ -117,7 +144,7 @@ class Encoding:
                 final.add_stream(codec, rate=fps)
             self.chunk_suffix = _chunk_suffix(codec)
         signals, losses = signalling.encoder_options(frame, codec, siting)
-        self._options = signals | _quality(codec, crf)
+        self._options = signals | _quality(codec, crf, preset)
         for loss in [*self.colour.losses, *losses]:
             warn(loss)
         self.first, self.step = round(start / self.tick), int((step or 1 / fps) / self.tick)
@@ -281,8 +308,26 @@ def _encoder(name: str) -> av.Codec:
     return encoder
 
 
-def _quality(codec: str, crf: int) -> dict[str, str]:
-    """The encoder's options for a constant rate factor."""
+def check_quality(codec: str, crf: int, preset: str | None) -> None:
+    """
+    Raises:
+        ValueError: a constant rate factor or a preset that the encoder does not have.
+    """
+    most = next((most for part, most in LARGEST_CRF.items() if part in codec), CRF)
+    if not 0 <= crf <= most:
+        raise ValueError(f"crf must be 0 to {most} for {codec}; got {crf}")
+    presets = PRESETS.get("nvenc" if codec.endswith("_nvenc") else codec)
+    if preset is not None and preset not in (presets or ()):
+        has = " ".join(presets) if presets else "none"
+        raise ValueError(f"preset must be one that {codec} has ({has}); got {preset!r}")
+
+
+def _quality(codec: str, crf: int, preset: str | None) -> dict[str, str]:
+    """The encoder's options for a constant rate factor, and for its speed."""
+    return _rate_factor(codec, crf) | ({"preset": preset} if preset else {})
+
+
+def _rate_factor(codec: str, crf: int) -> dict[str, str]:
     if codec in FIXED:
         return FIXED[codec]
     if codec in QUANTIZED:

@@ -30,14 +30,14 @@ def describe(source: Path, target: Path, options: Options) -> dict[str, dict[str
     """
     with open_source(source, options) as reader:
         marks = reader.marks()
-        plan = plans.make(source, target, reader, options)
+        plan = plans.make(source, target, reader, marks, options)
         schedule = plans.schedule_for(reader, options)
         lost: list[str] = []
         muxing.check(plan, reader, lost.append)
         times = [time for time, _, _ in marks]
-        end = reader.duration or times[-1]
+        end = plans.end_of(reader, marks)
         return {
-            "input": _input(reader, times, sum(key for _, _, key in marks)),
+            "input": _input(reader, times, end, sum(key for _, _, key in marks)),
             "output": {
                 "file": str(target),
                 "rate": _rate_and_why(reader, options, schedule),
@@ -52,7 +52,7 @@ def describe(source: Path, target: Path, options: Options) -> dict[str, dict[str
         }
 
 
-def _input(reader: Source, times: list[Fraction], keys: int) -> dict[str, Any]:
+def _input(reader: Source, times: list[Fraction], end: Fraction, keys: int) -> dict[str, Any]:
     frame = reader.first
     gaps = Counter(b - a for a, b in pairwise(times))
     steady = len(gaps) <= 1
@@ -78,7 +78,7 @@ def _input(reader: Source, times: list[Fraction], keys: int) -> dict[str, Any]:
         "frames": len(times),
         "key frames": keys,
         "starts": f"{float(reader.start):.3f} s",
-        "lasts": f"{float(reader.duration):.3f} s" if reader.duration else "not stated",
+        "lasts": f"{float(end):.3f} s",
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from .. import models
-from . import chunks, cluster, images, muxing, sequences
+from . import chunks, cluster, images, muxing, sequences, signature
 from . import plan as plans
 from ._av import VideoError
 from .options import Options, digest
@@ -20,7 +21,7 @@ from .pipeline import Profile
 from .plan import Plan
 from .sources import open_source
 
-__all__ = ["begin", "check_target", "interpolate", "left", "run"]
+__all__ = ["begin", "check_target", "interpolate", "left", "merge", "run"]
 
 Warn = Callable[[str], None]
 Progress = Callable[[int, "int | None"], None]
@@ -49,7 +50,7 @@ def interpolate(
     where a new shot begins between them, the earlier one is held. `target` appears when it is complete.
 
     The work is done in chunks. Whatever ends it early, finished chunks stay in `<target>.vfi`, and `resume`
-    goes on to the same bytes as if nothing had happened.
+    goes on to the same bytes as if nothing had happened; where `target` is complete already, it says so.
 
     Args:
         source: video file.
@@ -75,25 +76,32 @@ def interpolate(
         VideoError: a file cannot be read or written as asked.
     """
     options = options or Options(**wishes)
-    plan, total = begin(
+    with _begun(
         source, target, options, model, device=device, overwrite=overwrite, resume=resume, warn=warn
-    )
-    started(plan, total)
-    missing = plan.missing()
-    earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
-    try:
+    ) as (plan, total):
+        missing = plan.missing()
+        if missing and not overwrite and _is_there(plan.target):  # so far only `resume` gets
+            frames = signature.frames_of(plan)
+            started(plan, total)
+            profile(Profile(0, 0.0, ()))
+            warn(f"{plan.target}: is complete, nothing is left to do")
+            return frames
+        plan.write()
+        started(plan, total)
+        earlier = sum(len(plan.facts(k)["frames"]) for k in range(len(plan.chunks)) if k not in missing)
 
         def count(done: int) -> None:
             progress(earlier + done, total)
 
-        if engine == "ray":
-            profile(cluster.make(plan, missing, count))
-        else:
-            profile(chunks.make(plan, model, missing, device=device, progress=count))
-        return muxing.merge(plan, warn)
-    finally:
-        if len(plan.missing()) == len(plan.chunks):
-            plan.discard()
+        try:
+            if engine == "ray":
+                profile(cluster.make(plan, missing, count))
+            else:
+                profile(chunks.make(plan, model, missing, device=device, progress=count))
+            return muxing.merge(plan, warn)
+        finally:
+            if len(plan.missing()) == len(plan.chunks):
+                plan.discard()
 
 
 def run(
@@ -106,6 +114,7 @@ def run(
     """Make those of these chunks that are missing, with the model that the plan names.
 
     Raises:
+        Busy: another process makes some of them; all others are there.
         VideoError: the source or the weights are not those of the plan; a file cannot be read or written.
     """
     plan.check_source()
@@ -118,18 +127,50 @@ def run(
     return chunks.make(plan, model, wanted, device=device or options.device, progress=progress)
 
 
-def left(target: Path) -> str:
+def merge(plan: Plan, *, overwrite: bool = False, warn: Warn = warnings.warn) -> int:
+    """As `muxing.merge`, where nobody else is at work.
+
+    Raises:
+        Busy: another process merges or makes all of it.
+        VideoError: as `muxing.merge`; there is an output, and no `overwrite`.
+    """
+    check_target(plan.source, plan.target, overwrite)
+    with plan.held():
+        return muxing.merge(plan, warn)
+
+
+def left(plan: Plan) -> str:
     """What a run that did not end well has left to go on with, in words; empty where nothing."""
-    folder = plans.folder_of(target)
     try:
-        plan = plans.read(folder)
+        plan.check_source()
     except VideoError:
         return ""
     count = len(plan.chunks)
-    return f"{count - len(plan.missing())} of {count} chunks are kept in {folder}: --resume goes on"
+    if not (plan.folder / plans.MANIFEST).exists():
+        return ""
+    return f"{count - len(plan.missing())} of {count} chunks are kept in {plan.folder}: --resume goes on"
 
 
 def begin(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    options: Options,
+    model: torch.nn.Module,
+    **how: Any,
+) -> Plan:
+    """Plan the work and write its manifest, for `run` and `merge`; arguments as of `interpolate`.
+
+    Raises:
+        ValueError: as `interpolate`.
+        VideoError: as `interpolate`; an earlier run of other options or another source.
+    """
+    with _begun(source, target, options, model, **how) as (plan, _):
+        plan.write()
+        return plan
+
+
+@contextmanager
+def _begun(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     options: Options,
@@ -139,18 +180,12 @@ def begin(
     overwrite: bool = False,
     resume: bool = False,
     warn: Warn = warnings.warn,
-) -> tuple[Plan, int | None]:
-    """Plan the work and write its manifest, or find that of an earlier run.
-
-    Returns:
-        The plan, and how many frames the output will have, None where nobody knows.
-
-    Raises:
-        ValueError: as `interpolate`.
-        VideoError: as `interpolate`; an earlier run of other options or another source.
+) -> Iterator[tuple[Plan, int | None]]:
+    """A plan and how many frames the output will have, None where nobody knows. What is in the work folder
+    is of the same plan, and others are kept out until the block ends.
     """
     source, target = Path(source), Path(target)
-    check_target(source, target, overwrite)
+    check_target(source, target, overwrite or resume)
     with open_source(source, options) as reader:
         schedule = plans.schedule_for(reader, options)
         options = replace(
@@ -159,14 +194,15 @@ def begin(
             weights=digest(model),
             device=torch.device(device).type,
         )
-        plan = plans.make(source, target, reader, options)
+        marks = reader.marks()
+        plan = plans.make(source, target, reader, marks, options)
         muxing.check(plan, reader, warn)
-        total = schedule.count(reader.duration) if reader.duration else None
-    if plan.folder.exists():
-        _go_on(plan, overwrite, resume)
-    _warn_of_space(plan, warn)
-    plan.write()
-    return plan, total
+        total = schedule.count(plans.end_of(reader, marks))
+    with plan.held():
+        if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
+            _go_on(plan, overwrite, resume)
+        _warn_of_space(plan, warn)
+        yield plan, total
 
 
 def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
@@ -176,6 +212,8 @@ def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
             "--overwrite begins again"
         )
     if not resume or not (plan.folder / plans.MANIFEST).exists():
+        if maker := plan.maker():
+            raise VideoError(f"{plan.folder}: {maker} is making chunks in it; wait for it or end it")
         plan.discard()
         return
     if difference := plans.read(plan.folder).difference(plan):
@@ -208,6 +246,10 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             raise VideoError(f"{target}: is the input itself; give the output another name")
         if not overwrite:
             raise VideoError(f"{target}: exists already; --overwrite replaces it")
+
+
+def _is_there(target: Path) -> bool:
+    return any(path.exists() for path in sequences.written(target))
 
 
 def _check_images(source: Path, target: Path, overwrite: bool) -> None:

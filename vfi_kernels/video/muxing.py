@@ -10,7 +10,7 @@ from heapq import merge as merged
 from io import BytesIO
 from pathlib import Path
 
-from . import limits, matroska, repairs, sequences, streams, timing
+from . import limits, matroska, repairs, sequences, signature, streams, timing
 from ._av import VideoError, av
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
@@ -86,10 +86,12 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
                     _write(plan, facts, encoding, reader, temporary)
                 if encoding.aspect and not matroska.set_aspect(temporary, encoding.aspect):
                     warn(f"{plan.target}: the sample aspect ratio {encoding.aspect} is not kept")
+    frames = sum(len(fact["frames"]) for fact in facts)
+    signature.sign(plan, frames)
     plan.discard()
     for line in repairs.told(sum((Counter(fact["repairs"]) for fact in facts), Counter())):
         warn(f"{plan.source}: {line}")
-    return sum(len(fact["frames"]) for fact in facts)
+    return frames
 
 
 class _Output:

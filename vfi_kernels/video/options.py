@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from . import scenes
+from . import encoding, hardware, scenes
 
 __all__ = ["Options", "digest"]
 
@@ -26,8 +26,8 @@ SMALLEST_TILE = 64
 
 RATIOS = ("factor", "fps", "slow_motion", "source_fps", "chunk_seconds")
 
-# What may differ between runs that make one output: where weights lie, and whether problems stop them.
-FREE = ("checkpoint", "keep_going", "force")
+# What may differ between runs that make one output: where weights lie, what decodes, whether problems stop.
+FREE = ("checkpoint", "hwaccel", "keep_going", "force")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Options:
             goes on through it.
         source_fps: images a second, where the source is images; 25 where it is not given.
         codec: video encoder, for example libx264 or, lossless, ffv1.
-        crf: constant rate factor of the encoder.
+        crf: constant rate factor of the encoder: lower is better and larger.
+        preset: what the encoder calls its speed; its own choice where there is none.
         batch: frames made at once between two others.
         tile: side of the overlapping squares in which larger frames are made; None makes them whole.
         chunk_seconds: how much of the source a chunk holds, about.
@@ -56,6 +57,7 @@ class Options:
         checkpoint: file of its weights, None where it has none or was given as an object.
         weights: `digest` of the model.
         device: the kind of device it runs on: cpu, cuda.
+        hwaccel: what decodes: "none" is the CPU; "cuda", "cuda:1" or what else `hardware.check` takes.
         keep_going: hold the last good frame where one cannot be decoded, instead of stopping.
         force: accept frames and lengths beyond `limits`.
 
@@ -74,6 +76,7 @@ class Options:
     source_fps: Fraction | int | None = None
     codec: str = "libx264"
     crf: int = 16
+    preset: str | None = None
     batch: int = BATCH
     tile: int | None = None
     chunk_seconds: Fraction | int = CHUNK_SECONDS
@@ -82,11 +85,14 @@ class Options:
     checkpoint: str | None = None
     weights: str = ""
     device: str = "cpu"
+    hwaccel: str = "none"
     keep_going: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
         scenes.CutDetector(self.scene_threshold)  # knows its own range
+        hardware.check(self.hwaccel)
+        encoding.check_quality(self.codec, self.crf, self.preset)
         for name in ("batch", "chunk_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")

@@ -24,7 +24,7 @@ from . import schedule as schedules
 from ._av import av
 from .colour import Converter
 
-__all__ = ["Ahead", "Made", "Profile", "Shown", "Upload", "Work", "made", "profile_of"]
+__all__ = ["Ahead", "Download", "Made", "Profile", "Shown", "Upload", "Work", "made", "profile_of", "settled"]
 
 Item = TypeVar("Item")
 
@@ -59,6 +59,39 @@ class Upload:
                 # Else its memory could be given to the next copy while this stream still reads it.
                 plane.record_stream(current)
         return planes
+
+
+class Download:
+    """Brings planes from the device; from a GPU to pinned memory, while it computes what comes next."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def send(self, planes: list[Tensor]) -> Coming:
+        """Begins to copy planes [H, W], as soon as they are computed."""
+        if self._stream is None:
+            return Coming([plane.cpu() for plane in planes])
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            for plane in planes:
+                # Else its memory could be given to the next result while this stream still reads it.
+                plane.record_stream(self._stream)
+            pinned = [torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True) for plane in planes]
+            copied = [to.copy_(plane, non_blocking=True) for to, plane in zip(pinned, planes, strict=True)]
+            return Coming(copied, self._stream.record_event())
+
+
+class Coming(NamedTuple):
+    """Planes on their way from the device."""
+
+    planes: list[Tensor]
+    there: torch.cuda.Event | None = None  # None: they are
+
+    def wait(self) -> None:
+        """Until they may be read."""
+        if self.there is not None:
+            self.there.synchronize()
 
 
 class Glimpse:
@@ -134,13 +167,13 @@ class Work(NamedTuple):
 
 
 class Made(NamedTuple):
-    """An output frame: `pictures` as `Converter` takes them, or the source frame `original` where there are
-    none; of a chunk's end only its number."""
+    """An output frame: the codes of one that was made, or the source frame `original`; of a chunk's end only
+    its number."""
 
     chunk: int
     slot: schedules.Slot | None = None
     original: av.VideoFrame | None = None
-    pictures: Tensor | None = None
+    codes: Coming | None = None
     repairs: Mapping[str, int] = {}
 
 
@@ -149,8 +182,10 @@ def made(
     schedule: schedules.ConstantRate | schedules.OwnTimes,
     model: torch.nn.Module,
     batch: int,
+    colour: Converter,
+    download: Download,
 ) -> Iterator[Made]:
-    """Every output frame, in order."""
+    """Every output frame, in order; the device may still be at work on it."""
     with torch.inference_mode():
         for chunk, span, a, b, repairs in works:
             if span is None:
@@ -165,7 +200,29 @@ def made(
                         yield Made(chunk, slot, original=a.frame)
                     else:
                         outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
-                        yield Made(chunk, slot, pictures=next(frames) + outside)
+                        codes = colour.codes(next(frames) + outside)
+                        yield Made(chunk, slot, codes=download.send(codes))
+
+
+def settled(items: Iterator[Made]) -> Iterator[Made]:
+    """The same when the device is done with them, each one late: meanwhile it has the next one to compute.
+
+    So the thread that has the model waits for it, and `Profile` does not take its time for the encoder's.
+    """
+    before: Made | None = None
+    end: Exception | None = None
+    while end is None:
+        try:
+            item = next(items)
+        except Exception as error:  # what was made before it is good: it may complete a chunk
+            item, end = None, error
+        if before is not None:
+            if before.codes is not None:
+                before.codes.wait()
+            yield before
+        before = item
+    if not isinstance(end, StopIteration):
+        raise end
 
 
 class Ahead(Generic[Item]):

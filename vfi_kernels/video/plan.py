@@ -6,6 +6,8 @@ on the frames before it, so reading starts at a key frame at least `warm` frames
 
 The work folder, `<output>.vfi` beside the output:
     manifest.json   the plan: `Plan.to_json`
+    run.lock        who plans, merges, or does all from one command, while it does
+    00012.lock      who makes chunk 12, while it does
     00012.nut       the pictures of chunk 12, complete as soon as
     00012.json      is there: {"frames": [[number, length], ...] in steps, "delay": packets, "bytes": size,
                    "repairs": how many frames of the source, by `repairs.KINDS`}
@@ -16,14 +18,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import cadence, limits, scenes, sequences
+from . import cadence, limits, locks, scenes, sequences
 from . import schedule as schedules
 from ._av import VideoError
 from .encoding import Encoding, complete_or_absent
@@ -36,6 +38,7 @@ __all__ = [
     "Plan",
     "Seek",
     "encoding_for",
+    "end_of",
     "in_words",
     "make",
     "read",
@@ -45,11 +48,16 @@ __all__ = [
 
 VERSION = 1
 MANIFEST = "manifest.json"
-UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.\w+)?")
-OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.pattern)
+LOCK = "run.lock"
+UNFINISHED = r"\.{}\.[0-9a-f]{{8}}\.part(\.\w+)?"
+OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.format(".*"))
 
 # So many frames before a chunk its cut detector has to see to judge as if it had seen all.
 WARM = scenes.RECENT + 1
+
+
+# Of a source frame: its time, its time stamp, and whether it is a key frame.
+Mark = tuple[Fraction, "int | None", bool]
 
 
 class Seek(NamedTuple):
@@ -147,18 +155,52 @@ class Plan:
         }
 
     def write(self) -> None:
-        """Creates the work folder and its manifest."""
-        self.folder.mkdir(exist_ok=True)
+        """Writes the manifest, in the work folder that `held` has made."""
+        save(self.folder / MANIFEST, self.to_json())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the work folder, and keeps others from planning and merging in it.
+
+        Raises:
+            Busy: another process does.
+        """
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            try:
+                lock = locks.Lock(self.folder / LOCK)
+                break
+            except FileNotFoundError:
+                pass  # who is done with it deletes the folder
+            except locks.Busy as busy:
+                raise locks.Busy(f"{self.folder}: {busy} is at work in it; wait for it or end it") from None
         try:
-            save(self.folder / MANIFEST, self.to_json())
-        except BaseException:
+            yield
+        finally:
+            lock.release()
             with suppress(OSError):
                 self.folder.rmdir()
-            raise
+
+    def lock(self, index: int) -> locks.Lock | None:
+        """For making chunk `index`, of which it deletes what a killed run has left; None where it is there.
+
+        Raises:
+            Busy: another process makes it.
+        """
+        lock = locks.Lock(self.stem(index).with_suffix(".lock"))
+        if self.facts(index) is not None:
+            lock.release()
+            return None
+        clear(self.folder, re.compile(UNFINISHED.format(f"{index:05}")))
+        return lock
+
+    def maker(self) -> str | None:
+        """Who makes a chunk now; None where nobody does."""
+        return locks.others(list(self.folder.glob("[0-9]*.lock")))
 
     def clear_unfinished(self) -> None:
-        """Deletes what a killed run was writing."""
-        clear(self.folder, UNFINISHED)
+        """Deletes what a killed run was writing, but for chunks: of these others may make some."""
+        clear(self.folder, re.compile(UNFINISHED.format(r"(?!\d{5}\.).*")))
 
     def check_free(self, needed: int) -> None:
         """
@@ -177,8 +219,10 @@ class Plan:
         return shutil.disk_usage(self.target.parent).free
 
     def discard(self) -> None:
-        """Deletes the work folder: what is ours in it, and itself if that was all."""
-        clear(self.folder, OURS)
+        """Deletes what is ours in the work folder, unless another process makes a chunk in it; and the folder
+        itself if that was all."""
+        if not self.maker():
+            clear(self.folder, OURS)
         with suppress(OSError):
             self.folder.rmdir()
 
@@ -240,14 +284,14 @@ def read(path: Path) -> Plan:
         raise VideoError(f"{path}: is not a plan ({error!r})") from error
 
 
-def make(source: Path, target: Path, reader: Source, options: Options) -> Plan:
-    """Cut the source into chunks of about `options.chunk_seconds`. Reads all of it without decoding.
+def make(source: Path, target: Path, reader: Source, marks: list[Mark], options: Options) -> Plan:
+    """Cut the source into chunks of about `options.chunk_seconds`; `marks` are the reader's.
 
     Raises:
-        VideoError: it is damaged or cut short.
+        VideoError: there is no such file, or the output would be too long.
     """
     size, modified = identity(source)
-    chunks = _chunks(reader, options)
+    chunks = _chunks(reader, marks, options)
     return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
 
 
@@ -256,9 +300,17 @@ def warm(options: Options) -> int:
     return max(WARM, cadence.BEFORE) if options.duplicates == "retime" else WARM
 
 
-def _chunks(reader: Source, options: Options) -> tuple[Chunk, ...]:
+def end_of(reader: Source, marks: list[Mark]) -> Fraction:
+    """When the last frame goes off, seconds after the first came; about, where the file does not say."""
+    if reader.duration or not marks:
+        return reader.duration or Fraction(0)
+    last = marks[-1][0]
+    return last + (1 / reader.rate if reader.rate else last - marks[max(len(marks) - 2, 0)][0])
+
+
+def _chunks(reader: Source, marks: list[Mark], options: Options) -> tuple[Chunk, ...]:
     """Where possible a chunk starts `warm` frames after a key frame: so little is decoded for nothing."""
-    marks, seconds = reader.marks(), options.chunk_seconds
+    seconds = options.chunk_seconds
     frames = schedule_for(reader, options).count(marks[-1][0]) if marks else 0
     if frames and not options.force:
         limits.check_frames(reader.path, frames, marks[-1][0])
@@ -314,6 +366,7 @@ def encoding_for(
         start=reader.start,
         codec=sequences.codec_of(target) or options.codec,
         crf=options.crf,
+        preset=options.preset,
         aspect=reader.aspect,
         siting=reader.siting,
         warn=warn,

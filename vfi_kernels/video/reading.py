@@ -9,8 +9,9 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
-from . import limits, signalling, timing
+from . import hardware, limits, signalling, timing
 from ._av import VideoError, av
+from .hardware import HWAccel
 from .repairs import Due, Shape, fitted
 from .streams import pictures_of
 from .truncation import missing_bytes
@@ -28,23 +29,27 @@ SEEKABLE = ("mov", "matroska", "mpegts", "mpeg", "flv")
 SEARCHED_EARLIER = 1
 
 
-def opened(path: Path, limit: int = limits.MAX_PIXELS) -> av.container.InputContainer:
+def opened(
+    path: Path, limit: int = limits.MAX_PIXELS, device: HWAccel | None = None
+) -> av.container.InputContainer:
     """The file for reading. Files only, and files that name others (playlists) open only files.
 
     Args:
         path: file.
         limit: pixels that a frame may have.
+        device: what decodes it; None is the CPU.
 
     Raises:
-        VideoError: no such file, or not a video.
+        VideoError: no such file, not a video, or nothing that the device decodes.
     """
     if not path.is_file():
         raise VideoError(f"{path}: no such file")
     try:
         options = {"protocol_whitelist": "file", "max_pixels": str(limit)}
-        container = av.open(f"file:{path}", options=options)
-    except av.FFmpegError as error:
-        raise VideoError(f"{path}: cannot be read as a video ({error.strerror})") from error
+        container = av.open(f"file:{path}", options=options, hwaccel=device)
+    except (av.FFmpegError, RuntimeError) as error:  # the latter where a device has nothing to decode
+        reason = getattr(error, "strerror", error)
+        raise VideoError(f"{path}: cannot be read as a video ({reason})") from error
     try:
         for stream in container.streams.video:
             if stream.codec_context:
@@ -116,7 +121,7 @@ class Reader:
         start: its time in the file, seconds.
         rate: nominal frames a second, or None where the file does not say.
         tick: what its times count, seconds.
-        duration: seconds as the file states it, or None: an estimate, for progress only.
+        duration: seconds that the pictures last, as the file states it, or None; the sound may be longer.
         aspect: sample aspect ratio, or None.
         siting: where the chroma samples lie, by FFmpeg's name, or None.
         audio: the sound streams (av.AudioStream).
@@ -135,6 +140,7 @@ class Reader:
         keep_going: bool = False,
         force: bool = False,
         alone: bool = True,
+        device: HWAccel | None = None,
     ) -> None:
         """
         Args:
@@ -144,20 +150,21 @@ class Reader:
                 scale frames of another size, and go on where time stamps go back.
             force: read frames of any size.
             alone: no other thread decodes or encodes now; else `siting` stays None.
+            device: what decodes; None is the CPU.
         """
         self.path = Path(path)
         self.repairs: Counter[str] = Counter()
         self.siting: str | None = None
         self._as_stamped, self._keep_going = as_stamped, keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
-        self._container = opened(self.path, self._limit)
+        self._container = opened(self.path, self._limit, device)
         try:
-            self._open(alone)
+            self._open(alone, device is not None)
         except BaseException:
             self._container.close()
             raise
 
-    def _open(self, alone: bool) -> None:
+    def _open(self, alone: bool, on_device: bool) -> None:
         missing = 0 if self._keep_going else missing_bytes(self.path)
         if missing:
             count = f"{missing} bytes are" if missing > 1 else "1 byte or more is"
@@ -167,17 +174,16 @@ class Reader:
             raise VideoError(f"{self.path}: holds no video stream")
         if alone:  # and before this decodes
             self.siting = signalling.chroma_siting(self._stream)
-        self._decoder = _decoder_of(self._stream)
-        self._decoder.thread_type = "AUTO"
+        self._decoder = hardware.decoder_of(self._stream, on_device)
         self.audio = list(self._container.streams.audio)
         self.tick = self._stream.time_base
-        stated = self._stream.duration and self._stream.duration * self.tick
-        self.duration = stated or (
+        self.duration = self._stream.duration and self._stream.duration * self.tick
+        length = self.duration or (
             self._container.duration and Fraction(self._container.duration, av.time_base)
         )
         # A stream without a container has no time stamps, and an average of 25 whatever it says of itself.
-        average = self._stream.average_rate if self.duration else self._stream.guessed_rate
-        self.rate = timing.source_rate(average, self._stream.base_rate, self.duration)
+        average = self._stream.average_rate if length else self._stream.guessed_rate
+        self.rate = timing.source_rate(average, self._stream.base_rate, length)
         if self.rate and self._is_matroska:
             self.rate = timing.ntsc_rate(self.rate)
         self.end = Fraction(0)
@@ -389,15 +395,3 @@ class Reader:
 
 def _place(frame: av.VideoFrame) -> str:
     return "" if frame.time is None else f" at {frame.time:.2f} s"
-
-
-def _decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
-    """The stream's own; where there is alpha beside VP8 or VP9, which it leaves, one that reads it."""
-    own = stream.codec_context
-    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
-    tags = {key.lower(): value for key, value in stream.metadata.items()}
-    if not name or tags.get("alpha_mode") != "1":
-        return own
-    decoder = av.CodecContext.create(name, "r")
-    decoder.options = own.options
-    return decoder

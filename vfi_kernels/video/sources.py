@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import images
+from . import hardware, images
 from ._av import VideoError
+from .hardware import HWAccel
 from .images import Images
 from .options import Options
 from .reading import Reader
@@ -27,9 +28,18 @@ def open_source(path: Path, options: Options, *, alone: bool = True) -> Source:
     """
     if images.is_images(path):
         return Images(path, rate=options.source_fps, keep_going=options.keep_going, force=options.force)
-    return Reader(
-        path, as_stamped=options.vfr, keep_going=options.keep_going, force=options.force, alone=alone
-    )
+
+    def video(device: HWAccel | None) -> Reader:
+        return Reader(
+            path,
+            as_stamped=options.vfr,
+            keep_going=options.keep_going,
+            force=options.force,
+            alone=alone,
+            device=device,
+        )
+
+    return hardware.opened_by(options.hwaccel, path, video)
 
 
 def identity(path: Path) -> tuple[int, int]:

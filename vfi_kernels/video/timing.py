@@ -20,6 +20,7 @@ __all__ = [
     "common_tick",
     "frame_count",
     "ntsc_rate",
+    "parse_rate",
     "parse_ratio",
     "snap",
     "source_rate",
@@ -55,6 +56,23 @@ def parse_ratio(text: str) -> Fraction:
     if not Fraction(above) or (below and not int(below)):
         raise ValueError(f"expected a number above zero; got {text!r}")
     return Fraction(above) / int(below or 1)
+
+
+def parse_rate(text: str) -> Fraction:
+    """Read frames a second as people write them: 23.976, 23.98, 29.97, 59.94 are NTSC's 24000/1001,
+    30000/1001, 60000/1001, rounded or cut, and so are 11.988, 14.985, 47.952, 119.88 and their like. All else
+    is as written.
+
+    Raises:
+        ValueError: as `parse_ratio`.
+    """
+    rate = parse_ratio(text)
+    digits = len(text.strip().partition(".")[2])
+    whole = round(rate * 1001 / 1000)
+    if digits < 2 or "/" in text or (whole % 12 and whole % 15):
+        return rate
+    exact = whole * Fraction(1000, 1001)
+    return exact if -1 <= 2 * (exact - rate) * 10**digits < 2 else rate
 
 
 def between(start: Fraction, stop: Fraction, fps: Fraction) -> Iterator[tuple[int, Fraction]]:

@@ -103,14 +103,15 @@ class Coding:
         return pictures
 
     def encode(self, pictures: Tensor) -> list[Tensor]:
-        """[N, 3, H, W] -> planes [H, W] of codes, rounded; float32, or for floating layouts as they are."""
+        """[N, 3, H, W] -> planes [H, W] of codes, as FFmpeg keeps them: uint8 or uint16, or float32."""
         planes = self._encode_colour(pictures[0])
         if self.layout.alpha:
             alpha = pictures[1, 0] if len(pictures) > 1 else torch.ones_like(planes[0]) / self._top
             planes.append(alpha * self._top)
         if self.layout.bits == 32:
             return planes
-        return [plane.round_().clamp_(0, self._top) for plane in planes]
+        dtype = torch.uint8 if self.layout.bits == 8 else torch.uint16
+        return [plane.round_().clamp_(0, self._top).to(dtype) for plane in planes]
 
     @property
     def _top(self) -> int:
