@@ -36,6 +36,7 @@ INSTANCES = [
     ("warp_blend", BACKWARD, ("float32",)),
     ("voxel_flow", BACKWARD, ("float32",)),
     ("sepconv_pair", BACKWARD, ("float32",)),
+    ("sepconv_pair, 15 taps", BACKWARD, ("float32",)),
 ]
 
 

@@ -1,19 +1,24 @@
 """Time of a frame and peak memory of every system, beside the same network of eager PyTorch operations.
 
     python benchmarks/models.py [--device cpu|cuda] [--models dvf rife ...] [--sizes 720p 1080p 4k 640x360]
-                                [--dtypes float32 autocast] [--compile] [--json FILE]
+                                [--dtypes float32 float16 bfloat16] [--compile] [--deadline SECONDS]
+                                [--json FILE|auto]
 
-Both are one model object: for "eager" its warps, blends and kernels are replaced by the chains of `chains.py`
-and grid_sample. Weights are random, which changes no shape and little of the time. In turn, as `run.py` does.
-Where a rival runs out of memory the others are measured without it.
+Both are one model object, in channels_last: for "eager" its warps, blends and kernels are replaced by the
+chains of `chains.py` and grid_sample. Half precision is autocast, as `vfi interpolate --precision` has it.
+Weights are random, which changes no shape and little of the time. In turn, as `run.py` does. Where a rival
+runs out of memory the others are measured without it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import dataclasses
+import gc
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -22,25 +27,31 @@ from unittest.mock import patch
 
 import chains
 import limits
+import records
 import timing
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import vfi_kernels
 from vfi_kernels import models, ops
+from vfi_kernels.models.precision import PRECISIONS
 
+RESULTS = Path(__file__).resolve().parent / "results" / "models"
 SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4k": (2160, 3840)}
-# What is run by default: name, and frames made between two.
+# What is run by default: name, and frames made between two. A run that meets its deadline leaves out the end.
 CASES = (
-    ("dvf", 1),
+    ("rife_v4.26", 1),
+    ("rife_v4.26", 7),
+    ("rife_v4.6", 1),
+    ("rife", 1),
+    ("flow", 1),
+    ("flow", 7),
     ("sepconv", 1),
     ("sepconv++", 1),
     ("superslomo", 1),
+    ("dvf", 1),
     ("superslomo", 7),
-    ("rife", 1),
-    ("rife_v4.6", 1),
-    ("rife_v4.26", 1),
-    ("rife_v4.26", 7),
 )
 
 
@@ -107,7 +118,9 @@ EAGER = (backwarp, backwarp_multi, warp_blend, voxel_flow, sepconv_pair)
 @contextlib.contextmanager
 def eager() -> Iterator[None]:
     """Within it the models use eager operations."""
-    with patch.multiple(ops, **{function.__name__: function for function in EAGER}):
+    own = {function.__name__: function for function in EAGER}
+    public = {name: function for name, function in own.items() if hasattr(vfi_kernels, name)}
+    with patch.multiple(ops, **own), patch.multiple(vfi_kernels, **public):
         yield
 
 
@@ -131,33 +144,40 @@ def peak_bytes(call: Callable[[], Any]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
+def rivals(
+    name: str, count: int, size: tuple[int, int], dtype: str, options: argparse.Namespace
+) -> dict[str, Callable[[], Tensor]]:
+    """By name, what makes `count` frames between two."""
+    net = models.create(name, precision=dtype, channels_last=True).to(options.device)
+    pair = frames(size, options.device)
+    times = [(i + 1) / (count + 1) for i in range(count)]
+
+    def made(frame0: Tensor, frame1: Tensor) -> Tensor:
+        return net(frame0, frame1) if count == 1 else net.interpolate(frame0, frame1, times)
+
+    ways = {"": made}
+    if options.compile and models.registry.entry(name).learned:
+        ways[" compiled"] = torch.compile(made, dynamic=False)
+
+    def theirs(way: Callable) -> Tensor:
+        with eager():
+            return way(*pair)
+
+    calls = {}
+    for how, way in ways.items():
+        calls[f"ours{how}"] = lambda way=way: way(*pair)
+        calls[f"eager{how}"] = lambda way=way: theirs(way)
+    return calls
+
+
 def measure(
     name: str, count: int, size: tuple[int, int], dtype: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """One record; milliseconds of all `count` frames, and notes on rivals that ran out of memory."""
+    """One record; milliseconds a frame, frames a second, and notes on rivals that ran out of memory."""
     device = options.device
-    model = models.create(name).to(device, memory_format=torch.channels_last)
-    pair = frames(size, device)
-    times = [(i + 1) / (count + 1) for i in range(count)]
-    half = torch.float16 if device == "cuda" else torch.bfloat16
-
-    def made(frame0: Tensor, frame1: Tensor) -> Tensor:
-        return model(frame0, frame1) if count == 1 else model.interpolate(frame0, frame1, times)
-
-    def ours(run: Callable = made) -> Tensor:
-        with torch.autocast(device, half, enabled=dtype == "autocast"):
-            return run(*pair)
-
-    def theirs() -> Tensor:
-        with eager():
-            return ours()
-
-    calls = {"ours": ours, "eager": theirs}
-    if options.compile:
-        compiled = torch.compile(made, fullgraph=True)
-        calls["compiled"] = lambda: ours(compiled)
-    record = {"model": name, "frames": count, "size": list(size), "dtype": dtype}
-    record |= {"device": torch.device(device).type, "ms": {}, "peak_bytes": {}}
+    calls = rivals(name, count, size, dtype, options)
+    record = {"model": name, "frames": count, "size": list(size), "dtype": dtype, "device": device}
+    record |= {"ms": {}, "frames_per_second": {}, "peak_bytes": {}}
     record |= {"max_abs_difference": None, "notes": {}}
     results = {}
     for rival, call in calls.items():
@@ -177,21 +197,28 @@ def measure(
         timing.Patience(0),
     )
     for rival, spent in found.items():
-        record["ms"][rival] = {"median": spent.median, "p10": spent.p10, "p90": spent.p90}
+        frame = {part: value / count for part, value in dataclasses.asdict(spent).items()}
+        record["ms"][rival] = frame
+        record["frames_per_second"][rival] = 1e3 / frame["median"]
         record["peak_bytes"][rival] = peak_bytes(calls[rival]) if device == "cuda" else None
     return record
 
 
+def label(name: str, count: int, size: tuple[int, int], dtype: str) -> str:
+    return f"{name:12} x{count} {size[1]}x{size[0]} {dtype:9}"
+
+
 def line(record: dict[str, Any]) -> str:
-    height, width = record["size"]
-    head = f"{record['model']:12} x{record['frames']} {width}x{height} {record['dtype']:9}"
     cells = [f"{rival}: {note}" for rival, note in record["notes"].items()]
     for rival, spent in record["ms"].items():
         memory = record["peak_bytes"][rival]
-        cells.append(f"{rival} {spent['median']:9.1f} ms" + (f" {memory / 2**30:6.2f} GiB" if memory else ""))
+        cells.append(
+            f"{rival} {spent['median']:8.1f} ms a frame, {record['frames_per_second'][rival]:6.2f} a second"
+            + (f", {memory / 2**30:5.2f} GiB" if memory else "")
+        )
     if (difference := record["max_abs_difference"]) is not None:
         cells.append(f"difference {difference:.1e}")
-    return f"{head} {'   '.join(cells)}"
+    return "   ".join([label(*(record[key] for key in ("model", "frames", "size", "dtype"))), *cells])
 
 
 def size(text: str) -> tuple[int, int]:
@@ -208,24 +235,44 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", help="names (default: one of each kind)")
     parser.add_argument("--sizes", nargs="+", type=size, help="720p, 1080p, 4k, WIDTHxHEIGHT")
     parser.add_argument(
-        "--dtypes", nargs="+", choices=("float32", "autocast"), default=["float32", "autocast"]
+        "--dtypes", nargs="+", choices=list(PRECISIONS), help="default: float32 and the device's half"
     )
-    parser.add_argument("--compile", action="store_true", help="also under torch.compile")
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds a record (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--compile", action="store_true", help="both also under torch.compile")
+    parser.add_argument("--budget", type=float, help="seconds a record; 2 on cpu, 0.4 on cuda")
+    parser.add_argument(
+        "--deadline", type=float, default=math.inf, help="begin nothing after so many seconds"
+    )
+    parser.add_argument(
+        "--json", help="write the results there; auto: benchmarks/results/models/<gpu or cpu>.json"
+    )
     options = parser.parse_args(arguments)
-    sizes = options.sizes or (SIZES.values() if options.device == "cuda" else [(360, 640)])
+    start, cuda = time.monotonic(), options.device == "cuda"
+    options.budget = options.budget if options.budget is not None else (0.4 if cuda else 2.0)
+    dtypes = options.dtypes or ["float32", "float16" if cuda else "bfloat16"]
+    sizes = options.sizes or (SIZES.values() if cuda else [(360, 640)])
     cases = [case for case in CASES if options.models is None or case[0] in options.models]
     cases += [(name, 1) for name in options.models or () if name not in dict(CASES)]
-    records = []
-    for name, count in cases:
-        for each in sizes:
-            for dtype in options.dtypes:
-                records.append(measure(name, count, each, dtype, options))
-                print(line(records[-1]), flush=True)
-    if options.json:
-        content = {"machine": limits.machine(options.device), "records": records}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    machine = limits.machine(options.device)
+    content = {"machine": machine, "versions": limits.versions(options.device), "commit": limits.commit()}
+    content |= {"created": limits.now(), "records": [], "left_out": []}
+    path = options.json and Path(options.json)
+    if options.json == "auto":
+        path = RESULTS / f"{limits.slug(machine['gpu'] or machine['cpu'])}.json"
+    for name, count, each, dtype in ((*case, each, d) for each in sizes for d in dtypes for case in cases):
+        if time.monotonic() - start > options.deadline:
+            content["left_out"].append(label(name, count, each, dtype))
+            continue
+        content["records"].append(measure(name, count, each, dtype, options))
+        print(line(content["records"][-1]), flush=True)
+        if path:
+            records.write(path, content)
+        gc.collect()
+        if cuda:
+            torch.cuda.empty_cache()
+    if content["left_out"]:
+        print(f"left out for want of time: {len(content['left_out'])} measurements")
+    if path:
+        records.write(path, content)
     return 0
 
 

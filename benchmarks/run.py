@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "created": limits.now(),
         "records": [],
         "left_out": [],
+        "failed": [],
     }
     measure_limits(content, device)
     print(f"{content['machine']['gpu'] or content['machine']['cpu']}: copy {content['copy_gb_s']:.1f} GB/s, "
@@ -265,16 +267,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         wanted = [(FORWARD, "")] * (FORWARD in case.passes)
         wanted += [(BACKWARD, "all"), (BACKWARD, "no frames")] * (BACKWARD in case.passes)
         measured = None
-        if time.monotonic() - start <= options.deadline:
-            measured = Measured(case, device, options.budget, patience)
         for direction, gradients in wanted:
-            if measured is None or time.monotonic() - start > options.deadline:
-                labels = (case.operation.label, direction, gradients, case.dtype, case.layout, case.size)
-                content["left_out"].append(" ".join(filter(None, labels)))
+            labels = (case.operation.label, direction, gradients, case.dtype, case.layout, case.size)
+            label = " ".join(filter(None, labels))
+            if time.monotonic() - start > options.deadline:
+                content["left_out"].append(label)
                 continue
-            record = measured.forward() if direction == FORWARD else measured.backward(gradients)
-            records.set_limits(record, content)
-            records.check_record(record)
+            try:
+                measured = measured or Measured(case, device, options.budget, patience)
+                record = measured.forward() if direction == FORWARD else measured.backward(gradients)
+                records.set_limits(record, content)
+                records.check_record(record)
+            except Exception as error:  # one case must not cost the others theirs
+                traceback.print_exc()
+                content["failed"].append(f"{label}: {type(error).__name__}")
+                continue
             content["records"].append(record)
             print(records.line(record), flush=True)
             if path:
@@ -332,7 +339,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return 0 if run(parse(arguments))["records"] else 1
+    content = run(parse(arguments))
+    return 0 if content["records"] and not content["failed"] else 1
 
 
 if __name__ == "__main__":

@@ -72,6 +72,11 @@ KERNELS = {
     ],
     "sepconv_band_image.cuh": [f"sepconv_band_image<{types}>" for types in FLOAT_BANDS],
     "sepconv_tiled.cuh": [f"sepconv_tiled_forward<{types}>" for types in PAIRS],
+    "sepconv_tiled_backward.cuh": [
+        f"sepconv_tiled_{kernel}{types}>"
+        for kernel in ("taps<true, ", "taps<false, ", "image<")
+        for types in FLOAT_PAIRS
+    ],
     "sepconv.cuh": [
         *(f"sepconv_forward<{types}>" for types in PAIRS),
         *(f"sepconv_backward_{x}<{t}>" for x in ("vertical", "horizontal", "image") for t in FLOAT_PAIRS),

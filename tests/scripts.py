@@ -18,6 +18,7 @@ MODULES = [
     "gpu",
     "hardware",
     "limits",
+    "profiles",
     "records",
     "report",
     "run",

@@ -27,6 +27,7 @@ def a_result(bench) -> dict:
     return {
         "machine": machine, "versions": {"torch": "2.13.0"}, "commit": "abc", "created": "2026-01-02T03",
         "copy_gb_s": 35.02, "fma_gflop_s": 181.3, "records": [smaller, record], "left_out": [],
+        "failed": ["sepconv forward float32 1080p: RuntimeError"],
     }  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def test_report(bench, tmp_path, capsys):
 
     whole = {
         "model": "rife", "frames": 7, "size": [720, 1280], "dtype": "float32", "device": "cpu",
-        "ms": {"ours": {"median": 50.0}, "eager": {"median": 60.0}}, "max_abs_difference": 2e-6,
+        "ms": {"ours": {"median": 50.0}, "eager": {"median": 60.0}, "ours compiled": {"median": 40.0}},
+        "max_abs_difference": 2e-6,
         "peak_bytes": {"ours": None, "eager": None}, "others_share": 0.2,
     }  # fmt: skip
     (results / "models").mkdir()
@@ -62,7 +64,7 @@ def test_report(bench, tmp_path, capsys):
         json.dumps({"machine": content["machine"], "records": [whole]})
     )
     assert bench.report.main(arguments) == 0
-    row = "| rife | 7 | 1280x720 | float32 | 50.0 \\* | 1.2x | - | - | - | 2e-06 |"
+    row = "| rife | 7 | 1280x720 | float32 | 50.0 \\* | 20.0 | 1.2x | 0.80x | - | - | - | 2e-06 |"
     assert row in (results / "README.md").read_text()
     assert readme.read_text() == text
 
@@ -138,10 +140,15 @@ def test_gpu_table_and_copies(bench, tmp_path, monkeypatch):
     path.write_text(json.dumps(a_result(bench)))
     lines = bench.gpu.table([path])
     assert lines[0] == "a.json: copy 35 GB/s, float32 FMA 181 GFLOP/s"
-    assert "4.0000   12.5x       -       -      5   34%" in lines[-1]
+    assert "4.0000   12.5x       -       -      5   34%" in lines[-2]
+    assert lines[-1] == "failed: sepconv forward float32 1080p: RuntimeError"
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
-    bench.gpu.save_for_caller([path])
+    whole = tmp_path / "models" / "a.json"  # of systems, and of the same GPU
+    whole.parent.mkdir()
+    whole.write_text("{}")
+    bench.gpu.save_for_caller([path, whole])
     assert (tmp_path / "out" / "a.json").read_text() == path.read_text()
+    assert (tmp_path / "out" / "models-a.json").read_text() == "{}"
 
 
 def test_gpu_dry_run(bench, capsys):
@@ -152,10 +159,33 @@ def test_gpu_dry_run(bench, capsys):
         "not host_only",
         "--tool memcheck --error-exitcode 9",
         "run.py --device cuda",
+        "models.py --device cuda --sizes 1080p 720p 4k --dtypes float16 float32 --json auto",
+        "benchmarks/profiles.py",
     ):
         assert part in output
     for file in bench.gpu.MEMCHECK_TESTS:
         assert (ROOT / file).exists()
+
+
+def test_gpu_steps_by_name(bench, capsys):
+    assert bench.gpu.main(["--dry-run", "--steps", "tests", "build"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines if line[0] != " "] == ["build", "tests"]
+
+
+def test_profiles_of_the_slowest(bench, tmp_path, capsys):
+    record = a_result(bench)["records"][0]
+    record |= {"size": "1080p", "layout": "contiguous", "variant": "", "gradients": ""}
+    calls = [("backwarp", 3, {}), ("sepconv", 9, {"gradients": "no frames"}), ("sepconv", 8, {}),
+             ("sepconv", 7, {}), ("warp_blend", 99, {"size": "4k"}), ("voxel_flow", 2, {})]  # fmt: skip
+    content = {"records": [{**record, "op": op, "ours_ms": ms, **more} for op, ms, more in calls]}
+    path = tmp_path / "a-gpu.json"
+    path.write_text(json.dumps(content))
+    assert bench.profiles.main(["--results", str(path), "--dry-run"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "a-gpu-sepconv-forward-float32.txt" in first
+    assert first.endswith("--call sepconv forward float32")
+    assert second.endswith("--call backwarp forward float32")
 
 
 def test_gpu_needs_a_gpu(bench, monkeypatch, capsys):

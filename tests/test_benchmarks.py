@@ -58,6 +58,19 @@ def test_every_operation(quick, tmp_path):
         assert low <= record["ours_ms"] <= high
 
 
+def test_one_failure_costs_one_measurement(quick, tmp_path, monkeypatch, capsys):
+    def fail(self):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(quick.run.Measured, "forward", fail)
+    options = [*SIZE, "--no-compile", "--ops", "backwarp", "--budget", "0", "--patience", "0"]
+    assert quick.run.main([*options, "--json", str(tmp_path / "a.json")]) == 1
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert {r["pass"] for r in content["records"]} == {"backward"}
+    assert content["failed"][0] == "backwarp forward float32 contiguous 40x24: RuntimeError"
+    assert "no such kernel" in capsys.readouterr().err
+
+
 def test_compiled_chain(quick, tmp_path, monkeypatch):
     # The compiler itself is slow here and not what is tested.
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)

@@ -28,14 +28,18 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
             del sys.modules[name]
 
 
-def records(bench: ModuleType, folder: Path) -> list[dict]:
-    assert bench.main([*BRIEFLY, "--json", str(folder / "records.json")]) == 0
-    return json.loads((folder / "records.json").read_text())["records"]
+def results(bench: ModuleType, folder: Path, *more: str) -> dict:
+    assert bench.main([*BRIEFLY, "--json", str(folder / "records.json"), *more]) == 0
+    return json.loads((folder / "records.json").read_text())
+
+
+def records(bench: ModuleType, folder: Path, *more: str) -> list[dict]:
+    return results(bench, folder, *more)["records"]
 
 
 def test_both_make_the_same_frame(bench: ModuleType, tmp_path: Path) -> None:
     found = records(bench, tmp_path)
-    assert [record["dtype"] for record in found] == ["float32", "autocast"]
+    assert [record["dtype"] for record in found] == ["float32", "bfloat16"]
     for record in found:
         assert record["ms"].keys() == {"ours", "eager"}
         assert record["notes"] == {}
@@ -54,3 +58,45 @@ def test_a_rival_without_memory_costs_no_other_its_figure(
         assert record["notes"] == {"eager": "CUDA out of memory"}
         assert record["max_abs_difference"] is None
     assert "eager: CUDA out of memory" in capsys.readouterr().out
+
+
+def test_time_is_of_one_frame(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not of a call that makes several."""
+    monkeypatch.setattr(bench, "CASES", (("blend", 4),))
+    spent = bench.timing.Times(8.0, 6.0, 10.0)
+    monkeypatch.setattr(bench.timing, "in_turn", lambda calls, *_: (dict.fromkeys(calls, spent), 3, 0.0))
+    (record,) = records(bench, tmp_path, "--models", "blend", "--dtypes", "float32")
+    assert record["ms"]["ours"] == {"median": 2.0, "p10": 1.5, "p90": 2.5}
+    assert record["frames_per_second"]["ours"] == 500
+
+
+def test_flow_has_an_eager_rival(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def backwarp(*terms: torch.Tensor, **how: str) -> torch.Tensor:
+        called.append(how)
+        return original(*terms, **how)
+
+    original = bench.backwarp
+    monkeypatch.setattr(bench, "EAGER", (backwarp, bench.warp_blend))
+    monkeypatch.setattr(bench, "CASES", (("flow", 2),))
+    (record,) = records(bench, tmp_path, "--models", "flow", "--dtypes", "float32")
+    assert record["max_abs_difference"] < 1e-3
+    assert called
+
+
+def test_both_are_compiled(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **how: compile(f, backend="eager", fullgraph=True, **how))
+    (record,) = records(bench, tmp_path, "--compile", "--dtypes", "float32")
+    assert record["ms"].keys() == {"ours", "eager", "ours compiled", "eager compiled"}
+
+
+def test_deadline(bench: ModuleType, tmp_path: Path) -> None:
+    """What is left out is told."""
+    found = results(bench, tmp_path, "--deadline", "0")
+    assert found["records"] == []
+    assert [text.split() for text in found["left_out"]] == [
+        ["rife_v4.15.lite", "x1", "64x32", "float32"],
+        ["rife_v4.15.lite", "x1", "64x32", "bfloat16"],
+    ]

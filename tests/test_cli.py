@@ -135,8 +135,12 @@ def test_wrong_model_options_are_2(
     clip: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model, option, message in (
-        ((), "scale=2", "flow has no options; got 'scale=2'"),
-        (("--checkpoint", weights, "--model", "rife_v4.15.lite"), "sclae=2", "has ensemble, scale, tta; got"),
+        ((), "scale=2", "flow has no options; got 'scale'"),
+        (
+            ("--checkpoint", weights, "--model", "rife_v4.15.lite"),
+            "sclae=2",
+            "has ensemble, scale, tta; got 'sclae'; did you mean 'scale'?",
+        ),
         (
             ("--checkpoint", weights, "--model", "rife_v4.15.lite"),
             "tta=yes",

@@ -71,7 +71,7 @@ def test_learned_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     frames = tmp_path / "frames"
     for number in range(4):
         save(frames / f"{number}.png", noise(number))
-    thirds = ("--data", "videos", frames, "--factor", 3, "--checkpoint", weights)
+    thirds = ("--data", "videos", frames, "--factor", 3, "--model", "dvf", "--checkpoint", weights)
     assert "knows the middle only" in refused(capsys, *thirds)
 
 

@@ -55,9 +55,9 @@ def _calls():
         verticals = [torch.randn(2, 5, h, w) for _ in range(2)]
         horizontals = [torch.randn(2, 3, h, w) for _ in range(2)]
         yield "sepconv", [images, verticals, horizontals, padding, False], None if dtype == BYTE else 0b111111
-    # More taps than the tiled kernel takes: the simple one.
+    # More taps than the tensor cores take, and than a tile of the tiled kernels.
     many = [[_image(1, 2, 3, 33)], [torch.randn(1, 70, 3, 33) / 70], [torch.randn(1, 40, 3, 33) / 40]]
-    yield "sepconv", [*many, "replicate", False], None
+    yield "sepconv", [*many, "replicate", False], 0b111
     # The tensor-core kernels, which take 16 taps and more.
     for padding, dtype, width in [("valid", FLOAT, 33), ("replicate", HALF, 36)]:
         rows, columns = (16, 17) if padding == "valid" else (0, 0)
@@ -65,6 +65,13 @@ def _calls():
         verticals = [torch.randn(1, 17, 5, width) for _ in range(2)]
         horizontals = [torch.randn(1, 18, 5, width) for _ in range(2)]
         yield "sepconv", [images, verticals, horizontals, padding, False], 0b111111
+
+
+def _simple_calls():
+    """Of kernels that serve only where they are asked for."""
+    for padding, rows, columns in [("valid", 11, 37), ("replicate", 7, 33)]:
+        taps = [[torch.randn(1, 5, 7, 33)] for _ in range(2)]
+        yield "sepconv", [[_image(1, 4, rows, columns)], *taps, padding, False], 0b111
 
 
 def _listed(value):
@@ -77,13 +84,15 @@ def _tensors(arguments):
 
 @pytest.mark.host_only
 @pytest.mark.parametrize("variant", ["asan", "tsan"])
-def test_sanitizers_find_nothing(variant, tmp_path):
+def test_sanitizers_find_nothing(variant, tmp_path, monkeypatch):
     if reason := build.unavailable(variant):
         pytest.skip(reason)
     torch.manual_seed(0)
     recording = emulated.Recording()
     expected = []  # (tensor that a kernel fills, value by the reference)
-    for op, arguments, needs in _calls():
+    calls = [*((call, "") for call in _calls()), *((call, "simple") for call in _simple_calls())]
+    for (op, arguments, needs), kernels in calls:
+        monkeypatch.setenv("VFI_CUDA_KERNELS", kernels)
         recording.keep(*_tensors(arguments))
         outs = _listed(getattr(recording.kernels, op)(*arguments))
         values = _listed(getattr(reference, op)(*arguments))

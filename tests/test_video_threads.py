@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,18 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, picture
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import VideoError, Writer, colour, interpolate, pipeline, to_tensor
+from vfi_kernels.video import (
+    Options,
+    VideoError,
+    Writer,
+    chunks,
+    colour,
+    interpolate,
+    jobs,
+    muxing,
+    pipeline,
+    to_tensor,
+)
 from vfi_kernels.video.tiling import Tiled
 
 BLEND = models.create("blend")
@@ -143,6 +155,21 @@ def test_few_frames_are_rgb_at_once(
     source = make_clip(tmp_path / "in.mp4", count=40)
     assert interpolate(source, tmp_path / "out.mp4", BLEND, **options) == 80
     assert 2 <= most <= 3
+
+
+def test_merging_takes_no_more_for_a_longer_video(tmp_path: Path) -> None:
+    """300 frames more: to hold something of each would show."""
+    peaks = []
+    for count in (50, 200):
+        source = make_clip(tmp_path / f"{count}.mp4", count=count, size=(16, 16), gop=25)
+        model = models.create("repeat")
+        plan = jobs.begin(source, tmp_path / f"made-{count}.mp4", Options(chunk_seconds=1), model)
+        chunks.make(plan, model, range(len(plan.chunks)))
+        tracemalloc.start()
+        assert muxing.merge(plan) == 2 * count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 300 * 100
 
 
 def test_ahead_is_the_iterator() -> None:

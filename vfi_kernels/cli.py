@@ -22,6 +22,20 @@ __all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
+    intermixed = False
+    """Whether what has no name may stand between options: argparse looks for all of it in one place."""
+
+    def parse_known_args(
+        self, args: list[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # older versions of what follows come back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
+
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage and line."""
         raise Failure(f"{message} (see {self.prog} --help)", code=2, program=self.prog)

@@ -44,6 +44,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         choices=(0.25, 0.5, 1, 2, 4),
         help="size at which RIFE's models estimate flow, relative to the frames' (its authors: 0.5 for 4K)",
     )
+    cli_models.add_options(command)
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
     command.add_argument(
         "--factor",
@@ -101,6 +102,7 @@ def _evaluate(parser: argparse.ArgumentParser, arguments: argparse.Namespace) ->
             arguments.markdown.write_text(table)
         if arguments.json:
             about = {"version": __version__, "data": kind, "path": path and str(path), "device": str(place)}
+            about |= {"precision": arguments.precision, "model_options": arguments.model_option}
             arguments.json.write_text(json.dumps(report.as_json(results, worst, about), indent=1) + "\n")
     print(table, end="")
     return 0
@@ -139,9 +141,9 @@ def _models(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> I
         takes = given is None or (known and registry.entry(given).learned)
         checkpoint = next(checkpoints, None) if takes else None
         name = cli_models.model_for(parser, given, checkpoint)
-        options = {}
+        options = cli_models.options_for(parser, name, arguments, checkpoint)
         if arguments.scale is not None:
-            if not hasattr(registry.blank(name), "scale"):
+            if "scale" not in registry.options(name):
                 parser.error(f"argument --scale: {name} has none")
             options["scale"] = arguments.scale
         label = name if checkpoint is None else f"{name} ({checkpoint.name})"

@@ -81,7 +81,7 @@ def _preview(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     clip: Path = arguments.clip
     sheet: Path = arguments.sheet or clip.with_suffix(".png")
     name = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
-    options = cli_models.options_for(parser, name, arguments.model_option)
+    options = cli_models.options_for(parser, name, arguments, arguments.checkpoint)
     place = device(parser, arguments.device)
     with Feedback() as feedback, told():
         for target in (clip, sheet):

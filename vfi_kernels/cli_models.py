@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_commands", "add_model", "model_for", "options_for"]
+from .cli_common import warn
+
+__all__ = ["add_commands", "add_model", "add_options", "model_for", "options_for"]
 
 
 def add_commands(commands: argparse._SubParsersAction, file: Callable[[str], Path]) -> None:
@@ -30,6 +31,7 @@ def add_commands(commands: argparse._SubParsersAction, file: Callable[[str], Pat
     convert.add_argument("input", metavar="IN", type=file, help="file of weights")
     convert.add_argument("output", metavar="OUT.safetensors", type=file, help="file to write")
     convert.add_argument("--model", metavar="NAME", help="what the weights are for (default: what they fit)")
+    _add_model_option(convert, "that goes with the weights, as mode=extrapolate for dvf: noted in OUT")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     convert.set_defaults(run=lambda options: _convert(convert, options))
 
@@ -44,32 +46,60 @@ def add_model(command: argparse.ArgumentParser, file: Callable[[str], Path]) -> 
     command.add_argument(
         "--checkpoint", metavar="FILE", type=file, help="weights of the model, as its authors released them"
     )
+    add_options(command)
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Adds the model's own arguments, and how its network runs."""
+    _add_model_option(command, "as scale=0.5 or tta=true: docs/models.md")
+    command.add_argument(
+        "--precision",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="what the network's layers compute in; flow stays float32 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--channels-last", action="store_true", help="lay the network out as GPUs want it in half precision"
+    )
+    command.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network with torch.compile, which takes a minute and makes every frame quicker",
+    )
+
+
+def _add_model_option(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument(
         "--model-option",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="an argument of the model, as scale=0.5 or tta=true: docs/models.md; may be repeated",
+        help=f"an argument of the model, {what}; may be repeated",
     )
 
 
-def options_for(parser: argparse.ArgumentParser, name: str, given: list[str]) -> dict[str, Any]:
+def options_for(
+    parser: argparse.ArgumentParser, name: str, arguments: argparse.Namespace, checkpoint: Path | None
+) -> dict[str, Any]:
+    """What `models.create` is to be given for model `name`: the options noted in its file, those of
+    `add_options`, and nothing where the default is asked for."""
+    from .models import checkpoints
+
+    noted = checkpoints.noted(checkpoint) if checkpoint and checkpoints.intended(checkpoint) == name else {}
+    run = {} if arguments.precision == "float32" else {"precision": arguments.precision}
+    run |= {flag: True for flag in ("channels_last", "compile") if getattr(arguments, flag)}
+    return noted | _own_options(parser, name, arguments.model_option) | run
+
+
+def _own_options(parser: argparse.ArgumentParser, name: str, given: list[str]) -> dict[str, Any]:
     """The arguments of model `name` that `--model-option` gives, KEY=VALUE each."""
     from .models import registry
 
     known = registry.options(name)
-    found: dict[str, Any] = {}
-    for text in given:
-        key, _, value = text.partition("=")
-        if key not in known:
-            has = ", ".join(known) or "no options"
-            parser.error(f"argument --model-option: {name} has {has}; got {text!r}")
-        try:
-            found[key] = _read(value, known[key])
-        except ValueError:
-            kind = "true or false" if isinstance(known[key], bool) else "a number"
-            parser.error(f"argument --model-option: {key} must be {kind}; got {value!r}")
+    pairs = (text.partition("=")[::2] for text in given)
+    found = {key: _read(value, known.get(key)) for key, value in pairs}
     try:
+        registry.check(name, found)
         registry.blank(name, **found)
     except ValueError as error:
         parser.error(f"argument --model-option: {error}")
@@ -77,10 +107,13 @@ def options_for(parser: argparse.ArgumentParser, name: str, given: list[str]) ->
 
 
 def _read(text: str, default: object) -> object:
-    """A value of the kind that the default is of."""
+    """A value of the kind that the default is of; as it is where it is none."""
     if isinstance(default, bool):
-        return bool(("false", "true").index(text))
-    return float(text) if isinstance(default, float) else text
+        return {"false": False, "true": True}.get(text, text)
+    try:
+        return float(text) if isinstance(default, float) else text
+    except ValueError:
+        return text
 
 
 def model_for(parser: argparse.ArgumentParser, name: str | None, checkpoint: Path | None) -> str:
@@ -107,11 +140,12 @@ def _detected(path: Path, state: dict) -> str:
     if not fitting:
         raise CheckpointError(f"{path} {registry.advice(state)}")
     noted = checkpoints.intended(path)
-    if noted in fitting:
-        return noted
-    if "rife_2r" in fitting:
-        print(f"vfi: warning: {path} fits rife and rife_2r; --model rife is taken", file=sys.stderr)
-    return fitting[0]
+    name = noted if noted in fitting else fitting[0]
+    if name != noted and "rife_2r" in fitting:
+        warn(f"{path} fits rife and rife_2r; --model rife is taken")
+    if name == "dvf" and "mode" not in registry.told(name, state, path):
+        warn(f"{path} does not say what dvf was trained for: --model-option mode=interpolate or extrapolate")
+    return name
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -140,6 +174,7 @@ def _convert(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     state = checkpoints.read(options.input)
     name = options.model or _detected(options.input, state)
     kept = registry.fitted(name, state, options.input)
-    checkpoints.write(options.output, kept, name)
+    own = registry.told(name, state, options.input) | _own_options(parser, name, options.model_option)
+    checkpoints.write(options.output, kept, name, own)
     print(f"{options.output}: {name}, {len(kept)} tensors")
     return 0

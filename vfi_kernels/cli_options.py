@@ -8,7 +8,7 @@ from typing import Any
 from . import cli_models
 from .cli_common import file, rate, ratio, whole
 
-__all__ = ["add_files", "add_wishes", "wishes"]
+__all__ = ["add_files", "add_hwaccel", "add_wishes", "wishes"]
 
 # Where H.264 has no place.
 DEFAULT_CODECS = {".webm": "libvpx-vp9"}
@@ -103,13 +103,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
     )
-    command.add_argument(
-        "--hwaccel",
-        type=_hwaccel,
-        default="none",
-        metavar="NAME",
-        help="what decodes, by FFmpeg's name: cuda, cuda:1, auto; the output is the same (default: none)",
-    )
+    add_hwaccel(command, "none")
     command.add_argument(
         "--chunk-seconds",
         type=ratio,
@@ -125,6 +119,18 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="accept frames of any size and outputs of any length"
     )
     command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+
+
+def add_hwaccel(command: argparse.ArgumentParser, default: str | None) -> None:
+    """What decodes; None is what was planned."""
+    command.add_argument(
+        "--hwaccel",
+        type=_hwaccel,
+        default=default,
+        metavar="NAME",
+        help="what decodes, by FFmpeg's name: cuda, cuda:1, auto, none; the output is the same "
+        f"(default: {default or 'as planned'})",
+    )
 
 
 def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "tile": arguments.tile,
         "chunk_seconds": arguments.chunk_seconds,
         "model": model,
-        "model_options": cli_models.options_for(parser, model, arguments.model_option),
+        "model_options": cli_models.options_for(parser, model, arguments, arguments.checkpoint),
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
     }
     codec = given["codec"] or video.Options.codec

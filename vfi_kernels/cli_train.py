@@ -24,7 +24,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "overrides",
         metavar="KEY=VALUE",
         nargs="*",
-        help="right after RECIPE, in place of what it says: batch=4",
+        help="in place of what RECIPE says: batch=4",
     )
     train.add_argument("--list", action="store_true", help="list the recipes in the package")
     train.add_argument("--show", action="store_true", help="print the whole recipe and do nothing")
@@ -38,6 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "--no-perceptual", action="store_true", help="without the perceptual loss: no weights of VGG needed"
     )
     train.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    train.intermixed = True
     train.set_defaults(run=lambda options: _train(train, options))
 
 

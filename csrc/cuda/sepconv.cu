@@ -1,18 +1,49 @@
 #include "launch_band.cuh"
 #include "sepconv_band_backward.cuh"
 #include "sepconv_band_forward.cuh"
-#include "sepconv_tiled.cuh"
+#include "sepconv_tiled_backward.cuh"
 
 namespace vfi::cuda {
 
-// Whether the tiled kernel can do it, which it then does.
+// The grid of the tiled kernels: blocks of so many columns, and of tiles below each other.
+inline dim3 tiled_grid(int w, int columns, i64 tiles, int n) {
+  return dim3((w + columns - 1) / columns, static_cast<unsigned>(std::min<i64>(tiles, kMaxGridYZ)),
+              std::min(n, kMaxGridYZ));
+}
+
 template <class T, class F>
-bool launch_tiled(const SepconvParams<T, F>& p, void* stream) {
-  const i64 bytes = tiled_bytes(p), rows = (i64(p.h) + kTileRows - 1) / kTileRows;
-  if (wants_simple() || bytes > kTiledBytes || rows > kMaxGridYZ || p.n > kMaxGridYZ) return false;
-  const dim3 grid((p.w + kTileColumns - 1) / kTileColumns, static_cast<unsigned>(rows), p.n);
-  sepconv_tiled_forward<T, F><<<grid, kThreads, bytes, stream_of(stream)>>>(p);
-  return true;
+void launch_forward(const SepconvParams<T, F>& p, cudaStream_t s) {
+  constexpr int kRows = kTileRows<sum_t<T>>;
+  if (wants_simple())
+    vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, s>>>(p);
+  else
+    sepconv_tiled_forward<T, F>
+        <<<tiled_grid(p.w, kTileColumns, (i64(p.h) + kRows - 1) / kRows, p.n), kThreads, 0, s>>>(p);
+}
+
+// Gradients of the selected term's taps: vertical ones if kDown, or else horizontal ones.
+template <bool kDown, class T, class F>
+void launch_taps(const SepconvParams<T, F>& p, cudaStream_t s) {
+  constexpr int kRows = kTileRows<sum_t<T>>;
+  const int taps = kDown ? p.term[p.selected].kv : p.term[p.selected].kh;
+  const i64 tiles = (i64(p.h) + kRows - 1) / kRows * ((taps + kTapGroup - 1) / kTapGroup);
+  if (!wants_simple())
+    sepconv_tiled_taps<kDown, T, F><<<tiled_grid(p.w, kTileColumns, tiles, p.n), kThreads, 0, s>>>(p);
+  else if (kDown)
+    sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * taps, p.w), kThreads, 0, s>>>(p);
+  else
+    sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * taps, p.w), kThreads, 0, s>>>(p);
+}
+
+template <class T, class F>
+void launch_image(const SepconvParams<T, F>& p, cudaStream_t s) {
+  constexpr int kRows = kImageRows<sum_t<T>>;
+  const SepconvTerm<T, F>& term = p.term[p.selected];
+  const i64 tiles = (i64(term.image_h) + kRows - 1) / kRows;
+  if (wants_simple())
+    sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);
+  else
+    sepconv_tiled_image<T, F><<<tiled_grid(term.image_w, kThreads, tiles, p.n), kThreads, 0, s>>>(p);
 }
 
 template <class T, class F>
@@ -21,8 +52,7 @@ const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
   const bool launched = fits && with_precision(p, [&](auto coarse) {
                           return launch_band<coarse>(sepconv_band_forward<T, F, coarse>, p, stream);
                         });
-  if (!launched && !launch_tiled(p, stream))
-    vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, stream_of(stream)>>>(p);
+  if (!launched) launch_forward(p, stream_of(stream));
   return error_of(cudaGetLastError());
 }
 
@@ -43,12 +73,9 @@ const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
                             });
     const bool image = fits && term.grad_image.data &&
                        with_precision(p, [&](auto coarse) { return launch_band_image<coarse>(p, stream); });
-    if (term.grad_vertical.data && !vertical)
-      vfi::sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * term.kv, p.w), kThreads, 0, s>>>(p);
-    if (term.grad_horizontal.data && !horizontal)
-      vfi::sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * term.kh, p.w), kThreads, 0, s>>>(p);
-    if (term.grad_image.data && !image)
-      vfi::sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);
+    if (term.grad_vertical.data && !vertical) launch_taps<true>(p, s);
+    if (term.grad_horizontal.data && !horizontal) launch_taps<false>(p, s);
+    if (term.grad_image.data && !image) launch_image(p, s);
   }
   return error_of(cudaGetLastError());
 }

@@ -2,7 +2,7 @@
 #include "entry.h"
 #include "few_types.h"
 #include "sepconv.cuh"
-#include "sepconv_tiled.cuh"
+#include "sepconv_tiled_backward.cuh"
 
 using namespace vfi;
 using cuemu::entry;
@@ -11,7 +11,10 @@ using cuemu::entry;
   entry("sepconv_forward<" #T ", " #F ">", sepconv_forward<T, F>), \
       entry("sepconv_tiled_forward<" #T ", " #F ">", sepconv_tiled_forward<T, F>),
 #define VFI_BACKWARD(T, F)                                                                     \
-  entry("sepconv_backward_vertical<" #T ", " #F ">", sepconv_backward_vertical<T, F>),         \
+  entry("sepconv_tiled_taps<true, " #T ", " #F ">", sepconv_tiled_taps<true, T, F>),           \
+      entry("sepconv_tiled_taps<false, " #T ", " #F ">", sepconv_tiled_taps<false, T, F>),     \
+      entry("sepconv_tiled_image<" #T ", " #F ">", sepconv_tiled_image<T, F>),                 \
+      entry("sepconv_backward_vertical<" #T ", " #F ">", sepconv_backward_vertical<T, F>),     \
       entry("sepconv_backward_horizontal<" #T ", " #F ">", sepconv_backward_horizontal<T, F>), \
       entry("sepconv_backward_image<" #T ", " #F ">", sepconv_backward_image<T, F>),
 

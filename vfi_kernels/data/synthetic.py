@@ -36,6 +36,8 @@ class Limits:
         turn: degrees of the camera, and of a layer.
         zoom: growth of the camera's picture, and of a layer: 0.1 is 10 %.
         bend: pixels that a part of a layer moves away from the rest.
+        rarity: of fast motion. 2: half of all ways are shorter than a quarter of the longest; 1: any length is
+            as likely as any other; 0: what moves, moves as far as it may.
         blur: the share of scenes with motion blur; such a scene takes about four times as long.
     """
 
@@ -45,6 +47,7 @@ class Limits:
     turn: float = 8
     zoom: float = 0.08
     bend: float = 4
+    rarity: float = 2
     blur: float = 0.1
 
 
@@ -200,7 +203,7 @@ class Drawing:
         """Motion [3, L, 8], camera [3, 1, 4] and the waves of bending [L, 2]."""
         height, width = size
         turn, zoom = torch.pi / 180 * most.turn, torch.tensor(1 + most.zoom).log().item()
-        camera = self._path(torch.zeros(1, 4), self._change(1, most.camera, turn, zoom))
+        camera = self._path(torch.zeros(1, 4), self._change(1, most.camera, turn, zoom, most.rarity))
 
         middle = torch.zeros(layers, len(MOTION))
         front = middle[1:]
@@ -214,7 +217,7 @@ class Drawing:
         middle[:, 6:] = self.number(0, 2 * torch.pi, layers, 2)
         change = torch.cat(
             [
-                self._change(layers, most.speed, turn, zoom),
+                self._change(layers, most.speed, turn, zoom, most.rarity),
                 self.number(-0.5, 0.5, layers, 2) * most.bend * bends,
                 self.number(-1, 1, layers, 2),
             ],
@@ -240,10 +243,10 @@ class Drawing:
         shape[0] = shape.new_tensor([FAR, FAR, 0, FAR] + [0] * (len(SHAPE) - 4))
         return shape
 
-    def _change(self, layers: int, pixels: float, turn: float, zoom: float) -> Tensor:
-        """[layers, 4] from frame 0 to frame 1: fast is rare, and a fifth only stands still or shifts."""
+    def _change(self, layers: int, pixels: float, turn: float, zoom: float, rarity: float) -> Tensor:
+        """[layers, 4] from frame 0 to frame 1; a fifth only stands still or shifts."""
         direction = self.number(0, 2 * torch.pi, layers)
-        length = pixels * self.number(0, 1, layers).square()
+        length = pixels * self.number(0, 1, layers).pow(rarity)
         moves = self.number(0, 1, 2, layers) < 0.8
         change = torch.stack([direction.cos() * length, direction.sin() * length], 1) * moves[0, :, None]
         turns = self.number(-1, 1, layers, 2) * self.number(-1, 1, layers, 2).abs() * moves[1, :, None]

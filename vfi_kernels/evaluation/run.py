@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -104,7 +105,7 @@ def evaluate(
     for part, count in zip(parts, counts, strict=True):
         columns = (*part.protocol.metrics, *more)
         found = {name: Result(name, part.name, count == part.count, columns) for name in models}
-        for item in islice(part.items(), count):
+        for item in _ahead(islice(part.items(), count)):
             for name, model in ready.items():
                 result = found[name]
                 begin = time.perf_counter()
@@ -121,6 +122,15 @@ def evaluate(
                 progress(done, total)
         results += found.values()
     return results, worst
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same, each loaded while the one before is made and measured; no more than one waits in memory."""
+    with ThreadPoolExecutor(1) as loader:
+        coming = loader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = loader.submit(next, items, None)
+            yield item
 
 
 def _made(model: Interpolator, item: Item, protocol: Protocol, device: torch.device | str) -> np.ndarray:

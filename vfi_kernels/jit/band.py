@@ -1,5 +1,6 @@
 """When and how the kernels of sepconv are launched: csrc/cuda/launch_band.cuh and sepconv.cu once more."""
 
+from vfi_kernels.jit.choice import MAX_GRID
 from vfi_kernels.jit.params import SepconvParams, SepconvTerm
 
 # csrc/cuda/sepconv_ring.cuh
@@ -7,7 +8,8 @@ WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
 BLOCKS, STAGED_ROWS, TAP_PITCH = 11, WARPS * REACH + BEFORE, STRIP + 4
 IMAGE_STRIP, IMAGE_BLOCKS, LEAST_ROWS = 64, 264, 16  # csrc/cuda/sepconv_band_image.cuh, launch_band.cuh
 PIXELS = IMAGE_STRIP - 8 + REACH
-TILE_COLUMNS, TILE_ROWS, TILED_BYTES = 32, 4, 48 << 10  # csrc/cuda/sepconv_tiled.cuh
+TILE_COLUMNS, TILE_WARPS = 32, 4  # csrc/cuda/sepconv_tiled.cuh
+TAP_GROUP, IMAGE_COLUMNS = 4, 128  # csrc/cuda/sepconv_tiled_backward.cuh; the latter is kThreads
 MIN_TAPS = 16  # fewer are not worth it, and the ring of rows would be shorter than a tile
 
 
@@ -48,13 +50,13 @@ def image_shared_bytes(params: SepconvParams, tap_bytes: int, coarse: bool) -> i
     return split + floats * 4 + taps * (PIXELS + 4) * tap_bytes
 
 
-def tiled_grid(params: SepconvParams) -> tuple[int, int, int]:
-    return -(-params.w // TILE_COLUMNS), -(-params.h // TILE_ROWS), params.n
-
-
-def tiled_bytes(params: SepconvParams, sum_bytes: int) -> int:
-    def numbers(term: SepconvTerm) -> int:
-        tile = CHANNELS * (TILE_ROWS + term.kv - 1) * (TILE_COLUMNS + term.kh - 1)
-        return tile + WARPS * 32 * term.kh
-
-    return max(map(numbers, params.term[: params.terms])) * sum_bytes
+def tiled_grid(params: SepconvParams, kernel: str, sum_bytes: int) -> tuple[int, int, int]:
+    """Of a kernel without tensor cores: forward, vertical, horizontal or image."""
+    term = params.term[params.selected]
+    if kernel == "image":
+        columns, tiles = -(-term.image_w // IMAGE_COLUMNS), -(-term.image_h // (32 // sum_bytes))
+    else:
+        taps = {"forward": 1, "vertical": term.kv, "horizontal": term.kh}[kernel]
+        rows = TILE_WARPS * (16 // sum_bytes)
+        columns, tiles = -(-params.w // TILE_COLUMNS), -(-params.h // rows) * -(-taps // TAP_GROUP)
+    return columns, min(tiles, MAX_GRID), min(params.n, MAX_GRID)

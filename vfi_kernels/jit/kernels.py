@@ -274,17 +274,6 @@ class Kernels:
                 term.top, term.left = (term.kv - 1) // 2, (term.kh - 1) // 2
         return params
 
-    def _run_sepconv(
-        self,
-        kernel: str,
-        grid: tuple[int, int, int],
-        params: SepconvParams,
-        images: list[Tensor],
-        taps: Tensor,
-    ) -> None:
-        types = f"{TYPE_NAMES[images[0].dtype]}, {TYPE_NAMES[taps.dtype]}"
-        self._run("sepconv.cuh", f"sepconv_{kernel}<{types}>", grid, params, taps)
-
     def _run_band(
         self, kernel: str, terms: list[SepconvTerm], params: SepconvParams, image: Tensor, taps: Tensor
     ) -> bool:
@@ -308,14 +297,27 @@ class Kernels:
         self._run(source, f"sepconv_band_{kernel}<{types}>", grid, params, taps, shared)
         return True
 
-    def _run_tiled(self, params: SepconvParams, image: Tensor, taps: Tensor) -> bool:
-        """Launches the tiled kernel of sepconv's forward pass; False where it cannot do it."""
-        grid, shared = band.tiled_grid(params), band.tiled_bytes(params, sum_dtype(image.dtype).itemsize)
-        if wants_simple() or max(grid[1:]) > MAX_GRID_YZ or shared > band.TILED_BYTES:
-            return False
+    def _run_plain(self, kernel: str, params: SepconvParams, image: Tensor, taps: Tensor) -> None:
+        """Launches a kernel of sepconv that needs no tensor cores: forward, vertical, horizontal or image."""
         types = f"{TYPE_NAMES[image.dtype]}, {TYPE_NAMES[taps.dtype]}"
-        self._run("sepconv_tiled.cuh", f"sepconv_tiled_forward<{types}>", grid, params, taps, shared)
-        return True
+        term = params.term[params.selected]
+        if wants_simple():
+            sizes = {
+                "forward": (params.h, params.w),
+                "vertical": (params.h * term.kv, params.w),
+                "horizontal": (params.h * term.kh, params.w),
+                "image": (term.image_h, term.image_w),
+            }
+            name = kernel if kernel == "forward" else f"backward_{kernel}"
+            self._run(
+                "sepconv.cuh", f"sepconv_{name}<{types}>", _grid(params.n, *sizes[kernel]), params, taps
+            )
+        else:
+            file = "sepconv_tiled.cuh" if kernel == "forward" else "sepconv_tiled_backward.cuh"
+            names = {"vertical": "taps<true, ", "horizontal": "taps<false, "}
+            name = f"sepconv_tiled_{names.get(kernel, f'{kernel}<')}{types}>"
+            grid = band.tiled_grid(params, kernel, sum_dtype(image.dtype).itemsize)
+            self._run(file, name, grid, params, taps)
 
     def sepconv(
         self,
@@ -330,9 +332,8 @@ class Kernels:
         out = _empty(images[0], (params.n, params.c, params.h, params.w), images[0].dtype)
         params.out = view(out)
         terms = list(params.term[: params.terms])
-        launched = self._run_band("forward", terms, params, images[0], verticals[0])
-        if not launched and not self._run_tiled(params, images[0], verticals[0]):
-            self._run_sepconv("forward", _grid(params.n, params.h, params.w), params, images, verticals[0])
+        if not self._run_band("forward", terms, params, images[0], verticals[0]):
+            self._run_plain("forward", params, images[0], verticals[0])
         return out
 
     def _sepconv_backward(
@@ -351,18 +352,15 @@ class Kernels:
         for index in range(params.terms):
             term = params.term[index]
             params.selected = index
-            passes = [
-                ("vertical", term.grad_vertical, params.h * term.kv, params.w),
-                ("horizontal", term.grad_horizontal, params.h * term.kh, params.w),
-                ("image", term.grad_image, term.image_h, term.image_w),
-            ]
-            for name, result, h, w in passes:
+            results = {
+                "vertical": term.grad_vertical, "horizontal": term.grad_horizontal, "image": term.grad_image
+            }  # fmt: skip
+            for name, result in results.items():
                 if not result.data:
                     continue
                 tensor_cores = (name == "image" or result.x == 1) and params.c <= band.CHANNELS
                 if not (tensor_cores and self._run_band(name, [term], params, images[0], verticals[0])):
-                    grid = _grid(params.n, h, w)
-                    self._run_sepconv(f"backward_{name}", grid, params, images, verticals[0])
+                    self._run_plain(name, params, images[0], verticals[0])
         return grads.results
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .precision import PRECISIONS, autocast
+
 __all__ = ["Interpolator", "TimestepError", "like_weights", "per_entry"]
 
 # Halvings by which a model that knows the middle only comes to a timestep: 1/64 and its multiples.
@@ -33,6 +35,38 @@ class Interpolator(nn.Module):
     """Whether timestep 0.5 is all that the network knows."""
     extras: tuple[str, ...] = ()
     """How names start that a checkpoint may hold besides the network's own; they are left out."""
+
+    precision: torch.dtype | None = None
+    """What layers compute in; None leaves that to the weights and the caller's autocast. See `prepare`."""
+    layout: torch.memory_format = torch.preserve_format
+    """How frames lie in memory when the network gets them."""
+
+    def prepare(
+        self, *, precision: str = "float32", channels_last: bool = False, compile: bool = False
+    ) -> Interpolator:
+        """Says how the network runs; returns the model itself.
+
+        Frames are taken and given in their own dtype all the same, and what makes flow is float32.
+
+        Args:
+            precision: what layers compute in, by autocast: "float32", "float16" or "bfloat16".
+            channels_last: whether the channels of a pixel lie side by side, as GPUs want them in half
+                precision.
+            compile: whether `torch.compile` makes the network one graph. That takes a minute for every size
+                of frames and every number of timesteps.
+
+        Raises:
+            ValueError: a precision that there is not.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+        self.precision = PRECISIONS[precision]
+        if channels_last:
+            self.layout = torch.channels_last
+            self.to(memory_format=self.layout)
+        if compile:
+            self.synthesize = torch.compile(self.synthesize, dynamic=False)
+        return self
 
     def forward(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor = 0.5) -> Tensor:
         """The frame at one time between two, as the network gives it: values may leave [0, 1].
@@ -103,7 +137,9 @@ class Interpolator(nn.Module):
         return made[..., :height, :width]
 
     def _run(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
-        made = self.synthesize(self.fit(frame0), self.fit(frame1), times)
+        pair = (self.fit(frame.to(memory_format=self.layout)) for frame in (frame0, frame1))
+        with autocast(frame0, self.precision):
+            made = self.synthesize(*pair, times)
         return self.restore(made, *frame0.shape[-2:]).to(frame0.dtype).unflatten(0, times.shape)
 
     def _halve(self, frame0: Tensor, frame1: Tensor, times: Sequence[Sequence[float]]) -> Tensor:

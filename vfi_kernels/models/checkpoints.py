@@ -11,10 +11,12 @@ authors packed beside their weights. Names become those of our modules:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-__all__ = ["CheckpointError", "Misfit", "compare", "intended", "load", "read", "write"]
+__all__ = ["CheckpointError", "Misfit", "compare", "intended", "load", "noted", "read", "write"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -75,11 +77,28 @@ def read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def intended(path: str | os.PathLike[str]) -> str | None:
     """The model that `write` noted in a file; None for any other file."""
+    return _metadata(path).get("model")
+
+
+def noted(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The model's options that `write` noted in a file; none for any other file.
+
+    Raises:
+        CheckpointError: the note is no table.
+    """
+    text = _metadata(path).get("options", "{}")
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{os.fspath(path)}: notes options that are none: {_some([text])}") from error
+
+
+def _metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     path = Path(path)
     if not _is_safetensors(path):
-        return None
-    with safe_open(path, "pt") as file:
-        return (file.metadata() or {}).get("model")
+        return {}
+    with _opened(path) as file:
+        return file.metadata() or {}
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -87,12 +106,18 @@ def _is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise CheckpointError(f"{path}: is damaged or cut short: {error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _read_pickle(path: Path) -> Any:
@@ -174,11 +199,17 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     model.load_state_dict({name: state.get(name, tensor) for name, tensor in own.items()})
 
 
-def write(path: str | os.PathLike[str], state: Mapping[str, Tensor], model: str) -> None:
-    """Writes weights as safetensors, with the model's name in the file's metadata."""
-    save_file(
-        {name: tensor.contiguous() for name, tensor in state.items()}, path, {"format": "pt", "model": model}
-    )
+def write(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Tensor],
+    model: str,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes weights as safetensors, with the model's name and its options in the file's metadata."""
+    about = {"format": "pt", "model": model}
+    if options:
+        about["options"] = json.dumps(options)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, about)
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(path, 0o666 & ~mask)  # the library lets nobody else read it

@@ -22,6 +22,20 @@ DOUBT = 16
 SMALLEST = 16
 
 
+class _Search:
+    """OpenCV's search. It holds nothing but buffers: a copy of a model, for a mean of weights, gets its own."""
+
+    def __init__(self) -> None:
+        try:
+            import cv2
+        except ImportError as error:
+            raise ImportError("the model 'flow' needs OpenCV: pip install 'vfi-kernels[video]'") from error
+        self.calc = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc
+
+    def __reduce__(self) -> tuple[type[_Search], tuple[()]]:
+        return _Search, ()
+
+
 class Flow(Interpolator):
     """Dense inverse search both ways, then Super SloMo's synthesis.
 
@@ -40,13 +54,22 @@ class Flow(Interpolator):
             ImportError: OpenCV is not installed.
         """
         super().__init__()
-        try:
-            import cv2
-        except ImportError as error:
-            raise ImportError("the model 'flow' needs OpenCV: pip install 'vfi-kernels[video]'") from error
-        self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._search = _Search()
 
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
+        flow, visible = self.between(frame0, frame1, times)
+        mask = visible[:, :1] / visible.sum(1, keepdim=True)
+        return vfi_kernels.warp_blend(
+            frame0, frame1, flow[:, :2], flow[:, 2:], mask, timestep=times.flatten()
+        )
+
+    def between(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """What the flows between the frames say of times [N, T].
+
+        Returns:
+            Flows to frame 0 and frame 1, [N*T, 4, H, W] in pixels, and how far each pixel is to be trusted to
+            be seen in frame 0 and frame 1, [N*T, 2, H, W] in (1, 2].
+        """
         flow01, flow10 = self.flows(frame0, frame1)
         t = times[:, :, None, None, None]
         # eq. 4: both flows are taken at (x, y) itself, which is right where motion is smooth
@@ -55,8 +78,7 @@ class Flow(Interpolator):
         flow_t0, flow_t1 = flow_t0.flatten(0, 1), flow_t1.flatten(0, 1)
         visible0 = vfi_kernels.backwarp(_visibility(flow01, flow10), flow_t0)
         visible1 = vfi_kernels.backwarp(_visibility(flow10, flow01), flow_t1)
-        mask = visible0 / (visible0 + visible1)
-        return vfi_kernels.warp_blend(frame0, frame1, flow_t0, flow_t1, mask, timestep=times.flatten())
+        return torch.cat([flow_t0, flow_t1], 1), torch.cat([visible0, visible1], 1)
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """F01 and F10, [N, 2, H, W] float32 each, in pixels, for frames [N, 3, H, W]."""

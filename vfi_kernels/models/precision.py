@@ -1,4 +1,4 @@
-"""What of a network half precision would spoil."""
+"""Networks in half precision, and what of them that would spoil."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-__all__ = ["in_float32", "without_autocast"]
+__all__ = ["PRECISIONS", "autocast", "in_float32", "without_autocast"]
+
+PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""What layers may compute in, and the autocast that it takes."""
+
+
+def autocast(x: Tensor, precision: torch.dtype | None) -> AbstractContextManager:
+    """Within it layers on the device of `x` compute in `precision`; None changes nothing."""
+    return nullcontext() if precision is None else torch.autocast(x.device.type, precision)
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +17,10 @@ from torch import Tensor
 from . import checkpoints
 from .base import Interpolator
 from .baselines import Blend, Repeat
-from .checkpoints import CheckpointError, Shapes
+from .checkpoints import CheckpointError, Misfit, Shapes
 from .dvf import DVF
 from .flow import Flow
+from .flow_refined import FlowRefined
 from .rife import RIFE
 from .rife_4x import RIFE4
 from .rife_table import VERSIONS
@@ -29,6 +32,7 @@ __all__ = [
     "Entry",
     "advice",
     "blank",
+    "check",
     "create",
     "detect",
     "entry",
@@ -36,6 +40,7 @@ __all__ = [
     "names",
     "options",
     "parameters",
+    "told",
 ]
 
 
@@ -48,6 +53,8 @@ class Entry:
     """Of the weights that the authors released; None for a model without weights."""
     source: str | None = None
     """Where these are."""
+    forms: tuple[Mapping[str, Any], ...] = ({},)
+    """Options that change which weights there are: a file tells them."""
 
     @property
     def learned(self) -> bool:
@@ -57,7 +64,7 @@ class Entry:
 # Arguments that tell one of the names below from another.
 NAMED = ("any_time", "double")
 # And those that are nothing to a model that is not trained.
-TRAINED = ("momentum",)
+TRAINED = ("begin_as_blend", "momentum")
 
 NONCOMMERCIAL = "non-commercial research"
 PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
@@ -65,7 +72,10 @@ PRACTICAL = "https://github.com/hzwer/Practical-RIFE (train_log/flownet.pkl)"
 
 MODELS: dict[str, Entry] = {
     "dvf": Entry(
-        DVF, NONCOMMERCIAL, "https://github.com/liuziwei7/voxel-flow (PyTorch weights: its issue 4)"
+        DVF,
+        NONCOMMERCIAL,
+        "https://github.com/liuziwei7/voxel-flow (PyTorch weights: its issue 4)",
+        ({}, {"multiscale": True}),
     ),
     "sepconv": Entry(
         SepConv, NONCOMMERCIAL, "http://content.sniklaus.com/sepconv/network-l1.pytorch (or -lf)"
@@ -79,6 +89,7 @@ MODELS: dict[str, Entry] = {
     "rife_2r": Entry(partial(RIFE, double=True), "MIT", PAPER),
     **{f"rife_v{version}": Entry(partial(RIFE4, version), "MIT", PRACTICAL) for version in VERSIONS},
     "flow": Entry(Flow),
+    "flow_refined": Entry(FlowRefined, "MIT", "none released yet: vfi train default"),
     "blend": Entry(Blend),
     "repeat": Entry(Repeat),
 }
@@ -102,46 +113,80 @@ def entry(name: str) -> Entry:
     return MODELS[name]
 
 
-def options(name: str) -> dict[str, object]:
+def options(name: str) -> dict[str, Any]:
     """The arguments that decide the frames of model `name`, with their defaults.
 
     Raises:
         ValueError: no such model; the message names the nearest.
     """
+    return {option: default for option, default in _arguments(name).items() if option not in TRAINED}
+
+
+def check(name: str, given: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: an option that model `name` has not, or a value of another kind.
+    """
+    known = _arguments(name)
+    for option, value in given.items():
+        if option not in known:
+            near = get_close_matches(option, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{name} has {', '.join(known) or 'no options'}; got {option!r}{hint}")
+        flag = isinstance(value, bool)
+        if isinstance(known[option], bool) and not flag:
+            raise ValueError(f"{name}: {option} must be true or false; got {value!r}")
+        if isinstance(known[option], float) and (flag or not isinstance(value, Real)):
+            raise ValueError(f"{name}: {option} must be a number; got {value!r}")
+
+
+def _arguments(name: str) -> dict[str, Any]:
     factory = entry(name).factory
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for owner in (factory.func if isinstance(factory, partial) else factory).__mro__:
         arguments = inspect.signature(owner.__init__).parameters.values()
-        found |= {
-            a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY and a.name not in NAMED + TRAINED
-        }
+        found |= {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY and a.name not in NAMED}
         if all(a.kind is not a.VAR_KEYWORD for a in arguments):
             break  # nothing is passed on
     return found
 
 
-def create(name: str, *, checkpoint: str | os.PathLike[str] | None = None, **options: object) -> Interpolator:
+def create(
+    name: str,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    precision: str = "float32",
+    channels_last: bool = False,
+    compile: bool = False,
+    **options: Any,
+) -> Interpolator:
     """A model, ready to use, on the CPU and in evaluation mode.
 
     Args:
         name: one of `names()`.
         checkpoint: the file of weights that the model's authors released, or a safetensors file of
             `vfi convert`. Without one the weights are random: for training.
-        options: the model's own arguments.
+        precision, channels_last, compile: how the network runs, see `Interpolator.prepare`. Nothing to a
+            model without weights.
+        options: the model's own arguments, see `options`. Where they are left out, those that the file tells
+            count: see `told`.
 
     Raises:
-        ValueError: no such model, the message names the nearest; or a checkpoint for a model without weights.
+        ValueError: no such model or option, the message names the nearest; or a checkpoint for a model
+            without weights.
         OSError: the checkpoint cannot be opened.
         CheckpointError: it is not one of this model; the message says what differs, and which model it fits.
         ImportError: the model needs a package that is not installed; the message says how to get it.
     """
     known = entry(name)
+    check(name, options)
+    run = {"precision": precision, "channels_last": channels_last, "compile": compile and known.learned}
     if checkpoint is None:
-        return known.factory(**options).eval()
+        return known.factory(**options).eval().prepare(**run)
     if not known.learned:
         raise ValueError(f"{name} has no weights; got the checkpoint {os.fspath(checkpoint)!r}")
-    model = known.factory(**options)
     state = checkpoints.read(checkpoint)
+    model = known.factory(**told(name, state, checkpoint) | options)
     _refuse_misfit(name, state, checkpoint, checkpoints.shapes(model.state_dict()), model.extras)
     noted = checkpoints.intended(checkpoint)
     # Versions of one network print alike; rife and rife_2r, of the same shapes, don't.
@@ -150,7 +195,22 @@ def create(name: str, *, checkpoint: str | os.PathLike[str] | None = None, **opt
             f"{os.fspath(checkpoint)}: holds weights of {noted}, of the same shapes as {name}'s"
         )
     checkpoints.load(model, state)
-    return model.eval()
+    return model.eval().prepare(**run)
+
+
+def told(name: str, state: dict[str, Tensor], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file of weights tells of the options of model `name`: by what is in it, and by its note.
+
+    Raises:
+        CheckpointError: the note is of no options of this model.
+    """
+    form, _ = _closest(name, state)
+    noted = checkpoints.noted(path) if checkpoints.intended(path) == name else {}
+    try:
+        check(name, noted)
+    except ValueError as error:
+        raise CheckpointError(f"{os.fspath(path)}: notes options that are none: {error}") from error
+    return {**form, **noted}
 
 
 def fitted(name: str, state: dict[str, Tensor], path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -159,7 +219,8 @@ def fitted(name: str, state: dict[str, Tensor], path: str | os.PathLike[str]) ->
     Raises:
         CheckpointError: the weights are not of this model; the message says what differs.
     """
-    shapes, extras = _expected(name)
+    form, _ = _closest(name, state)
+    shapes, extras = _expected(name, form)
     _refuse_misfit(name, state, path, shapes, extras)
     return {tensor: state[tensor] for tensor in shapes if tensor in state}
 
@@ -175,10 +236,15 @@ def detect(state: dict[str, Tensor]) -> list[str]:
 def advice(state: dict[str, Tensor]) -> str:
     """What weights fit, in words that follow a file's name."""
     misfits = _misfits(state)
-    if fitting := [name for name, misfit in misfits.items() if not misfit]:
+    if fitting := [_in_words(name, state) for name, misfit in misfits.items() if not misfit]:
         return f"fits {', '.join(fitting)}"
     nearest = min(misfits, key=lambda name: len(misfits[name]))
-    return f"fits no model; {nearest} comes nearest, with {misfits[nearest]}"
+    return f"fits no model; {_in_words(nearest, state)} comes nearest, with {misfits[nearest]}"
+
+
+def _in_words(name: str, state: dict[str, Tensor]) -> str:
+    form, _ = _closest(name, state)
+    return " ".join([name, *(f"with {option}={value}" for option, value in form.items())])
 
 
 def parameters(name: str) -> list[tuple[int, ...]]:
@@ -204,12 +270,18 @@ def blank(name: str, **options: object) -> Interpolator:
         return MODELS[name].factory(**options)
 
 
-def _expected(name: str) -> tuple[Shapes, tuple[str, ...]]:
+def _expected(name: str, form: Mapping[str, Any]) -> tuple[Shapes, tuple[str, ...]]:
     """Names and shapes of a model's weights, and how the names of documented extra tensors start."""
-    return checkpoints.shapes(blank(name).state_dict()), blank(name).extras
+    model = blank(name, **form)
+    return checkpoints.shapes(model.state_dict()), model.extras
 
 
-def _misfits(state: dict[str, Tensor]) -> dict[str, checkpoints.Misfit]:
+def _closest(name: str, state: dict[str, Tensor]) -> tuple[Mapping[str, Any], Misfit]:
+    """Of a model's forms the one that weights fit best, and how they differ from it."""
     found = checkpoints.shapes(state)
-    learned = [name for name, known in MODELS.items() if known.learned]
-    return {name: checkpoints.compare(found, *_expected(name)) for name in learned}
+    forms = [(form, checkpoints.compare(found, *_expected(name, form))) for form in MODELS[name].forms]
+    return min(forms, key=lambda each: len(each[1]))
+
+
+def _misfits(state: dict[str, Tensor]) -> dict[str, Misfit]:
+    return {name: _closest(name, state)[1] for name, known in MODELS.items() if known.learned}

@@ -118,8 +118,11 @@ class RIFE4(Rife):
             self.encode = Encode(design.encoder)
 
     def estimate(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
-        last = self.flow(frame0, frame1, times)
-        return blend(frame0, frame1, last.flow, last.mask)
+        return self.picture(frame0, frame1, self.flow(frame0, frame1, times))
+
+    def picture(self, frame0: Tensor, frame1: Tensor, estimate: Estimate) -> Tensor:
+        """[N*T, 3, H, W] of what `flow` returns."""
+        return blend(frame0, frame1, estimate.flow, estimate.mask)
 
     def flow(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Estimate:
         """The last block's estimate for frames [N, 3, H, W] and times [N*T]."""

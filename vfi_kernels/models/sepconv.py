@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from .base import Interpolator, like_weights
 
-__all__ = ["TAPS", "SepConv", "bgr", "synthesize_pair"]
+__all__ = ["TAPS", "SepConv", "begin_at_centre", "bgr", "synthesize_pair"]
 
 TAPS = 51
 
@@ -30,6 +30,17 @@ def synthesize_pair(frame0: Tensor, frame1: Tensor, kernels: Kernels) -> Tensor:
     vertical0, horizontal0, vertical1, horizontal1 = kernels
     frame0, frame1 = frame0.to(vertical0.dtype), frame1.to(vertical0.dtype)
     return ops.sepconv_pair(frame0, vertical0, horizontal0, frame1, vertical1, horizontal1)
+
+
+@torch.no_grad()
+def begin_at_centre(layer: nn.Conv2d) -> None:
+    """Makes the kernels of a last layer the square root of 1/2 at the centre, and little elsewhere.
+
+    Two frames under such kernels are their mean. From random ones a network has to find that first, and near
+    zero each of two factors learns in proportion to the other: slowly.
+    """
+    layer.weight.mul_(0.1)
+    layer.bias.zero_()[TAPS // 2] = 0.5**0.5
 
 
 def _basic(inputs: int, outputs: int, last: int | None = None) -> list[nn.Module]:
@@ -53,12 +64,14 @@ class SepConv(Interpolator):
         padding: None, to multiples of 32, the least that the network takes; "improved", to multiples of 128,
             the original's default; or "paper", 25 pixels on all sides first. The border is repeated. The
             network sees different borders, so results differ a little.
+        begin_as_blend: whether a network without weights begins close to the mean of the frames. Not the
+            authors', who train for a day.
     """
 
     multiple = 32
     middle_only = True
 
-    def __init__(self, *, padding: str | None = None) -> None:
+    def __init__(self, *, padding: str | None = None, begin_as_blend: bool = False) -> None:
         super().__init__()
         if padding not in (None, "improved", "paper"):
             raise ValueError(f"SepConv: padding must be None, 'improved' or 'paper'; got {padding!r}")
@@ -77,6 +90,8 @@ class SepConv(Interpolator):
         for head in ("netVertical1", "netVertical2", "netHorizontal1", "netHorizontal2"):
             layers = [*_basic(64, 64, TAPS), _upsample(), nn.Conv2d(TAPS, TAPS, 3, padding=1)]
             self.add_module(head, nn.Sequential(*layers))
+            if begin_as_blend:
+                begin_at_centre(layers[-1])
 
     def fit(self, frame: Tensor) -> Tensor:
         return super().fit(F.pad(frame, [self.margin] * 4, mode="replicate") if self.margin else frame)

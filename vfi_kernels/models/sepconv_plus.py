@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Interpolator
-from .sepconv import TAPS, Kernels, bgr, synthesize_pair
+from .sepconv import TAPS, Kernels, begin_at_centre, bgr, synthesize_pair
 
 __all__ = ["SepConvPlus"]
 
@@ -82,12 +82,15 @@ class SepConvPlus(Interpolator):
     """Niklaus, Mai, Wang: Revisiting Adaptive Convolutions for Video Frame Interpolation, WACV 2021.
 
     Reads the weights of sniklaus/revisiting-sepconv.
+
+    Args:
+        begin_as_blend: as of `SepConv`.
     """
 
     multiple = 2
     middle_only = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, begin_as_blend: bool = False) -> None:
         super().__init__()
         self.netInput = _conv(3, WIDTHS[0] // 2)
         self.netEncode = nn.Sequential(Encode())
@@ -95,6 +98,8 @@ class SepConvPlus(Interpolator):
         for head in ("netVerone", "netVertwo", "netHorone", "netHortwo"):
             layers = [_upsample(), _conv(WIDTHS[1], WIDTHS[1]), nn.PReLU(), _conv(WIDTHS[1], TAPS)]
             self.add_module(head, Basic(layers))
+            if begin_as_blend:
+                begin_at_centre(layers[-1])
 
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         kernels = self.kernels(frame0, frame1)

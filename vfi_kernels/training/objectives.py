@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..models.dvf import DVF
+from ..models.flow_refined import FlowRefined
 from ..models.rife import RIFE
 from ..models.rife_4x import RIFE4
-from ..models.rife_parts import blend
 from ..models.superslomo import SuperSloMo, approximate
 from . import losses
 from .perceptual import Perceptual
@@ -197,14 +197,15 @@ class Distillation(nn.Module):
 
 
 class KnownFlow(nn.Module):
-    """RIFE 4.x, and its flow against the exact one of synthetic scenes. Not of a paper.
+    """The frame, and the flow against the exact one of synthetic scenes: RIFE 4.x, flow_refined. Not of a paper.
 
     Args:
         loss: as for `Reconstruction`.
         flow_weight: of the mean end-point error of both flows, in pixels.
     """
 
-    def __init__(self, model: RIFE4, *, loss: str = "laplacian", flow_weight: float = 0.01) -> None:
+    def __init__(
+        self, model: RIFE4 | FlowRefined, *, loss: str = "laplacian", flow_weight: float = 0.01) -> None:
         super().__init__()
         self.model = model
         self.reconstruction = _reconstruction(loss)
@@ -213,7 +214,7 @@ class KnownFlow(nn.Module):
     def forward(self, batch: Batch) -> Outcome:
         frame0, frame1, truth = _legal(self.model, batch)
         last = self.model.flow(frame0, frame1, batch["timestep"].float())
-        made = blend(frame0, frame1, last.flow, last.mask)
+        made = self.model.picture(frame0, frame1, last)
         flow_t0, flow_t1 = last.flow.split(2, 1)
         apart = losses.end_point_error(flow_t0, batch["flow_t0"])
         apart = apart + losses.end_point_error(flow_t1, batch["flow_t1"])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models import CheckpointError, checkpoints
+from ..models import CheckpointError, checkpoints, registry
 
 __all__ = ["load", "newest", "place", "write_checkpoint", "write_weights"]
 
@@ -40,9 +40,11 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) 
     return path
 
 
-def write_weights(path: Path, state: dict[str, Tensor], model: str) -> None:
-    """For `models.create` and `vfi interpolate --checkpoint`."""
-    place(path, lambda unfinished: checkpoints.write(unfinished, state, model))
+def write_weights(path: Path, state: dict[str, Tensor], model: str, options: dict[str, Any]) -> None:
+    """For `models.create` and `vfi interpolate --checkpoint`; the options are noted in it."""
+    own = registry.options(model)
+    noted = own | {name: value for name, value in options.items() if name in own}
+    place(path, lambda unfinished: checkpoints.write(unfinished, state, model, noted))
 
 
 def newest(folder: Path) -> Path | None:

@@ -214,8 +214,9 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
         }
         saving.write_checkpoint(self.folder / "checkpoints", self.done, state, self.recipe.keep)
+        model = self.recipe.model
         saving.write_weights(
-            self.folder / "model.safetensors", self.result.state_dict(), self.recipe.model.name
+            self.folder / "model.safetensors", self.result.state_dict(), model.name, model.options
         )
 
     def _restore(self, state: dict[str, Any]) -> None:

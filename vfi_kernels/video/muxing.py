@@ -8,7 +8,9 @@ from contextlib import suppress
 from fractions import Fraction
 from heapq import merge as merged
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from . import limits, matroska, repairs, sequences, signature, streams, timing
 from ._av import VideoError, av
@@ -68,9 +70,8 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
     if missing:
         raise VideoError(f"{plan.folder}: {len(missing)} of {len(plan.chunks)} chunks are missing")
     plan.check_source()
-    facts = [plan.facts(index) for index in range(len(plan.chunks))]
-    plan.check_free(sum(fact["bytes"] for fact in facts))
-    _check_contiguous(plan, facts)
+    parts = _parts(plan)
+    plan.check_free(parts.bytes)
     with open_source(plan.source, plan.options) as reader:
         encoding = encoding_for(reader, plan.target, plan.options)
         if sequences.is_images(plan.target):
@@ -81,17 +82,47 @@ def merge(plan: Plan, warn: Callable[[str], None] = lambda message: None) -> int
             with complete_or_absent(plan.target, plan.folder) as temporary:
                 if sequences.is_gif(plan.target):
                     with guarded(str(plan.target)):
-                        sequences.write_gif(temporary, _frames(plan, facts, encoding), encoding.fps)
+                        sequences.write_gif(temporary, _frames(plan, encoding), encoding.fps)
                 else:
-                    _write(plan, facts, encoding, reader, temporary)
+                    _write(plan, parts.delay, encoding, reader, temporary)
                 if encoding.aspect and not matroska.set_aspect(temporary, encoding.aspect):
                     warn(f"{plan.target}: the sample aspect ratio {encoding.aspect} is not kept")
-    frames = sum(len(fact["frames"]) for fact in facts)
-    signature.sign(plan, frames)
+    signature.sign(plan, parts.frames)
     plan.discard()
-    for line in repairs.told(sum((Counter(fact["repairs"]) for fact in facts), Counter())):
+    for line in repairs.told(parts.repairs):
         warn(f"{plan.source}: {line}")
-    return frames
+    return parts.frames
+
+
+class _Parts(NamedTuple):
+    """What the facts of all chunks amount to. Of the facts themselves only one chunk's are held at a time:
+    they grow with the length of the video."""
+
+    frames: int
+    bytes: int
+    repairs: Counter[str]
+    delay: int  # of the chunk that needs most
+
+
+def _parts(plan: Plan) -> _Parts:
+    """
+    Raises:
+        VideoError: chunks do not join.
+    """
+    total, end = _Parts(0, 0, Counter(), 0), 0
+    for index in range(len(plan.chunks)):
+        facts = plan.facts(index)
+        for number, length in facts["frames"]:
+            if number != end:
+                raise VideoError(f"{plan.stem(index)}: begins at step {number}; expected {end}")
+            end = number + length
+        total = _Parts(
+            total.frames + len(facts["frames"]),
+            total.bytes + facts["bytes"],
+            total.repairs + Counter(facts["repairs"]),
+            max(total.delay, facts["delay"]),
+        )
+    return total
 
 
 class _Output:
@@ -172,13 +203,13 @@ def _moved(packet: av.Packet, forward: timing.Forward) -> bool:
     return bool(shift)
 
 
-def _write(plan: Plan, facts: list[dict], encoding: Encoding, reader: Source, path: Path) -> None:
+def _write(plan: Plan, delay: int, encoding: Encoding, reader: Source, path: Path) -> None:
     with _Output(plan, encoding, reader, path, lambda message: None) as output:
         container = output.container
         try:
             with guarded(str(plan.target)):
                 container.start_encoding()
-            pictures = _pictures(plan, facts, encoding, output.video)
+            pictures = _pictures(plan, delay, encoding, output.video)
             for _, packet in merged(pictures, output.packets(plan), key=lambda item: item[0]):
                 with guarded(str(plan.target)):
                     container.mux(packet)
@@ -201,34 +232,40 @@ def _files(plan: Plan) -> Iterator[bytes]:
                         yield bytes(packet)
 
 
-def _frames(
-    plan: Plan, facts: list[dict], encoding: Encoding
-) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
+def _frames(plan: Plan, encoding: Encoding) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
     """Every frame with its time and its length in seconds."""
     step = encoding.step * encoding.tick
-    for index, fact in enumerate(facts):
+    for index in range(len(plan.chunks)):
         for path in plan.pictures(index):
             with opened(path, limits.UNLIMITED) as chunk:
                 frames = chunk.decode(video=0)
-                for frame, (number, length) in zip(frames, fact["frames"], strict=True):
+                for frame, (number, length) in zip(frames, plan.facts(index)["frames"], strict=True):
                     yield frame, number * step, length * step
 
 
+def _stamps(plan: Plan, encoding: Encoding) -> Iterator[int]:
+    """When every frame is shown, in ticks."""
+    for index in range(len(plan.chunks)):
+        for number, _ in plan.facts(index)["frames"]:
+            yield encoding.first + number * encoding.step
+
+
 def _pictures(
-    plan: Plan, facts: list[dict], encoding: Encoding, stream: av.VideoStream
+    plan: Plan, delay: int, encoding: Encoding, stream: av.VideoStream
 ) -> Iterator[tuple[Fraction, av.Packet]]:
     """The packets of all chunks with the times at which they are decoded.
 
     Each chunk was encoded by itself. Packet n is decoded when frame n - delay of the whole is shown, with one
     delay for all: so decoding times rise across the borders.
     """
-    frames = [(number, length) for fact in facts for number, length in fact["frames"]]
-    stamps = [encoding.first + number * encoding.step for number, _ in frames]
-    lengths = {stamp: length * encoding.step for stamp, (_, length) in zip(stamps, frames, strict=True)}
-    delay = max(fact["delay"] for fact in facts)
+    before = range(encoding.first - delay * encoding.step, encoding.first, encoding.step)
+    decoded = chain(before, _stamps(plan, encoding))
     extradata = stream.codec_context.extradata
-    done = 0
-    for index in range(len(facts)):
+    for index in range(len(plan.chunks)):
+        lengths = {
+            encoding.first + number * encoding.step: length * encoding.step
+            for number, length in plan.facts(index)["frames"]
+        }
         for path in plan.pictures(index):
             with opened(path, limits.UNLIMITED) as chunk:
                 source = chunk.streams.video[0]
@@ -241,18 +278,7 @@ def _pictures(
                     stamp = int(packet.pts * packet.time_base / encoding.tick)
                     packet.stream, packet.time_base = stream, encoding.tick
                     packet.pts, packet.duration = stamp, lengths.pop(stamp)
-                    early = done - delay
-                    packet.dts = stamps[early] if early >= 0 else stamps[0] + early * encoding.step
-                    done += 1
+                    packet.dts = next(decoded)
                     yield packet.dts * encoding.tick, packet
-    if lengths:
-        raise VideoError(f"{plan.folder}: {len(lengths)} of {len(frames)} frames are missing")
-
-
-def _check_contiguous(plan: Plan, facts: list[dict]) -> None:
-    end = 0
-    for index, fact in enumerate(facts):
-        for number, length in fact["frames"]:
-            if number != end:
-                raise VideoError(f"{plan.stem(index)}: begins at step {number}; expected {end}")
-            end = number + length
+        if lengths:
+            raise VideoError(f"{plan.stem(index)}: {len(lengths)} frames are missing")

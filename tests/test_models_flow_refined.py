@@ -1,0 +1,80 @@
+"""flow_refined: begins as `flow`, keeps its promises about times and sizes once it is trained."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
+
+from vfi_kernels import models
+from vfi_kernels.models.flow_refined import FlowRefined
+
+
+def pair(*size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two pairs of smooth pictures that move."""
+    torch.manual_seed(0)
+    coarse = torch.rand(2, 3, 8, 8)
+    wide = torch.nn.functional.interpolate(coarse, (size[0] + 6, size[1] + 6), mode="bicubic").clamp(0, 1)
+    return wide[..., 3:-3, 6:].contiguous(), wide[..., 3:-3, :-6].contiguous()
+
+
+def trained() -> FlowRefined:
+    """As if: the last layers are no longer zero."""
+    torch.manual_seed(1)
+    model = models.create("flow_refined")
+    for block in model.blocks:
+        torch.nn.init.normal_(block.lastconv[0].weight, std=0.05)
+    return model
+
+
+@pytest.mark.parametrize("size", [(16, 16), (37, 45), (1, 1), (3, 40), (64, 33)])
+@torch.no_grad()
+def test_begins_as_flow(size: tuple[int, int]) -> None:
+    frames = pair(*size)
+    times = [0, 0.1, 0.5, 1]
+    made = models.create("flow_refined").interpolate(*frames, times)
+    torch.testing.assert_close(made, models.create("flow").interpolate(*frames, times), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_ends_are_the_frames() -> None:
+    frames = pair(37, 45)
+    model = trained()
+    made = model.interpolate(*frames, [0, 0.5, 1])
+    assert (made[:, 1] - models.create("flow")(*frames)).abs().max() > 0.01
+    for end, frame in ((0, frames[0]), (2, frames[1])):
+        torch.testing.assert_close(made[:, end], frame, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_many_times_equal_one_by_one_and_search_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, model = pair(40, 48), trained()
+    times = [0.2, 0.5, 0.9]
+    single = [model(*frames, t).clamp(0, 1) for t in times]
+    searches = []
+    flows = model.flows
+    monkeypatch.setattr(model, "flows", lambda *given: searches.append(1) or flows(*given))
+    many = model.interpolate(*frames, times)
+    assert len(searches) == 1
+    for i, made in enumerate(single):
+        torch.testing.assert_close(many[:, i], made, atol=1e-5, rtol=0)
+
+
+def test_every_parameter_learns() -> None:
+    """Once the last layers have moved; before, they alone do."""
+    frames = pair(32, 32)
+    model = trained().train()
+    model(*frames, 0.3).square().mean().backward()
+    still = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
+    assert still == []
+
+
+@torch.no_grad()
+def test_copies_do_not_share_the_search() -> None:
+    frames, model = pair(24, 24), trained()
+    twin = copy.deepcopy(model)
+    assert twin._search is not model._search
+    assert torch.equal(twin(*frames, 0.5), model(*frames, 0.5))
