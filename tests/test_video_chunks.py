@@ -106,7 +106,7 @@ def test_chunks_are_found_without_an_index(tmp_path: Path, monkeypatch: pytest.M
             read += 1
             yield packet
 
-    plan, _ = jobs.begin(
+    plan = jobs.begin(
         source, tmp_path / "out.ts", Options(chunk_seconds=F(2)), BLEND, warn=lambda message: None
     )
     assert len(plan.chunks) == 12

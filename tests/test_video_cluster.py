@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -72,8 +73,14 @@ def test_a_worker_is_killed(tmp_path: Path, workers: None, capsys: pytest.Captur
 
     thread = threading.Thread(target=kill)
     thread.start()
-    assert cli.main([*arguments, "--engine", "ray"]) == 0
+    capsys.readouterr()
+    assert cli.main([*arguments, "--engine", "ray", "--json"]) == 0
     thread.join()
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    progress = [event for event in events if event["event"] == "progress"]
+    assert (progress[-1]["frames"], progress[-1]["of"]) == (180, 180)
+    assert all(event["rate"] > 0 for event in progress[1:])
+    assert [events[0]["event"], events[-1]["event"]] == ["start", "done"]
     assert len(killed) == 1
     assert target.read_bytes() == alone
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]

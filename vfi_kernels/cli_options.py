@@ -8,7 +8,7 @@ from typing import Any
 from . import cli_models
 from .cli_common import file, rate, ratio, whole
 
-__all__ = ["add_files", "add_wishes", "wishes"]
+__all__ = ["add_files", "add_hwaccel", "add_wishes", "wishes"]
 
 # Where H.264 has no place.
 DEFAULT_CODECS = {".webm": "libvpx-vp9"}
@@ -28,11 +28,8 @@ def add_files(command: argparse.ArgumentParser, output: str | None = None) -> No
     )
 
 
-def add_wishes(command: argparse.ArgumentParser) -> None:
-    """What decides the output."""
-    command.add_argument(
-        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
-    )
+def add_rate(command: argparse.ArgumentParser) -> None:
+    """How many frames a second."""
     speed = command.add_mutually_exclusive_group()
     speed.add_argument("--factor", type=ratio, metavar="X", help="output rate over input rate (default: 2)")
     speed.add_argument(
@@ -42,6 +39,14 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         help="output frames a second: 60, 12.5, 30000/1001; 23.976, 29.97, 59.94 and their like are NTSC's "
         "24000/1001, 30000/1001, 60000/1001",
     )
+
+
+def add_wishes(command: argparse.ArgumentParser) -> None:
+    """What decides the output."""
+    command.add_argument(
+        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
+    )
+    add_rate(command)
     command.add_argument(
         "--vfr",
         action="store_true",
@@ -103,13 +108,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="make frames in overlapping squares of so many pixels, where whole ones need too much memory",
     )
-    command.add_argument(
-        "--hwaccel",
-        type=_hwaccel,
-        default="none",
-        metavar="NAME",
-        help="what decodes, by FFmpeg's name: cuda, cuda:1, auto; the output is the same (default: none)",
-    )
+    add_hwaccel(command, "none")
     command.add_argument(
         "--chunk-seconds",
         type=ratio,
@@ -125,6 +124,18 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="accept frames of any size and outputs of any length"
     )
     command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+
+
+def add_hwaccel(command: argparse.ArgumentParser, default: str | None) -> None:
+    """What decodes; None is what was planned."""
+    command.add_argument(
+        "--hwaccel",
+        type=_hwaccel,
+        default=default,
+        metavar="NAME",
+        help="what decodes, by FFmpeg's name: cuda, cuda:1, auto, none; the output is the same "
+        f"(default: {default or 'as planned'})",
+    )
 
 
 def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:

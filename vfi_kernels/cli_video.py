@@ -6,11 +6,12 @@ import argparse
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .cli_common import TERMINATED, Failure, device, failure_of, file, warn
 from .cli_feedback import Feedback
-from .cli_options import add_files, add_wishes, wishes
+from .cli_options import add_files, add_hwaccel, add_wishes, wishes
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +70,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="which, counted from 0: 3, 0-9 or 0,4,7-9 (default: all that are missing)",
     )
     run.add_argument("--device", help="where the model runs: cuda:1 (default: as planned)")
+    add_hwaccel(run, None)
     run.set_defaults(run=lambda arguments: _run(run, arguments))
 
     merge = commands.add_parser(
@@ -169,6 +171,8 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         place = device(parser, arguments.device or plan.options.device)
         if place.type != plan.options.device:
             parser.error(f"argument --device: the plan is for {plan.options.device}; got {arguments.device}")
+        if arguments.hwaccel:
+            plan = replace(plan, options=replace(plan.options, hwaccel=arguments.hwaccel))
         with Feedback() as feedback:
             try:
                 video.jobs.run(

@@ -196,7 +196,7 @@ class _Source:
 
     def _open(self) -> Source:
         # Other threads are at work: how colours are coded the encoding knows.
-        return open_source(self._plan.source, self._plan.options, alone=False)
+        return open_source(self._plan.source, self._plan.options, for_frames=True)
 
     def _skip(self, frames: Iterator[tuple[av.VideoFrame, Fraction]], chunk: Chunk) -> int:
         """Goes to the first frame of the chunk; how many lie before it."""

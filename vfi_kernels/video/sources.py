@@ -16,12 +16,13 @@ __all__ = ["Source", "identity", "open_source"]
 Source = Reader | Images
 
 
-def open_source(path: Path, options: Options, *, alone: bool = True) -> Source:
+def open_source(path: Path, options: Options, *, for_frames: bool = False) -> Source:
     """
     Args:
         path: a video, a folder of images or a pattern.
         options: how.
-        alone: see `Reader`.
+        for_frames: all are wanted, in a thread beside others that are at work: `options.hwaccel` decodes.
+            Else one is looked at, which the CPU does also on a machine that only plans or merges.
 
     Raises:
         VideoError: as `Reader` and `Images`.
@@ -35,11 +36,11 @@ def open_source(path: Path, options: Options, *, alone: bool = True) -> Source:
             as_stamped=options.vfr,
             keep_going=options.keep_going,
             force=options.force,
-            alone=alone,
+            alone=not for_frames,
             device=device,
         )
 
-    return hardware.opened_by(options.hwaccel, path, video)
+    return hardware.opened_by(options.hwaccel if for_frames else "none", path, video)
 
 
 def identity(path: Path) -> tuple[int, int]:
