@@ -205,7 +205,8 @@ class KnownFlow(nn.Module):
     """
 
     def __init__(
-        self, model: RIFE4 | FlowRefined, *, loss: str = "laplacian", flow_weight: float = 0.01) -> None:
+        self, model: RIFE4 | FlowRefined, *, loss: str = "laplacian", flow_weight: float = 0.01
+    ) -> None:
         super().__init__()
         self.model = model
         self.reconstruction = _reconstruction(loss)
