@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
@@ -213,5 +214,9 @@ def _expected(name: str) -> tuple[Shapes, tuple[str, ...]]:
 
 def _misfits(state: dict[str, Tensor]) -> dict[str, checkpoints.Misfit]:
     found = checkpoints.shapes(state)
-    learned = [name for name, known in MODELS.items() if known.learned]
-    return {name: checkpoints.compare(found, *_expected(name)) for name in learned}
+    misfits = {}
+    for name, known in MODELS.items():
+        if known.learned:
+            with suppress(ImportError):  # of a package that only this model needs
+                misfits[name] = checkpoints.compare(found, *_expected(name))
+    return misfits

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .base import like_weights, per_entry
+from .beginnings import keep_signal, see_contrast, whisper
 from .precision import in_float32
-from .beginnings import see_contrast, whisper
 from .rife_parts import Rife, act, begin_near_zero, blend, conv, gather, plane, resized, warp
 
 __all__ = ["RIFE", "Distilled", "distillation"]
@@ -145,7 +145,9 @@ class RIFE(Rife):
         self.unet = Unet(stride)
         self.stride = stride
         if begin_as_blend:
-            begin_near_zero(self, [self.block0, self.block1, self.block2, self.block_tea])
+            begin_near_zero([self.block0, self.block1, self.block2, self.block_tea])
+            keep_signal(self.contextnet)
+            keep_signal(self.unet)
             see_contrast(self.contextnet.conv1.conv1[0], 3)
             whisper(self.unet.conv, 0.1)
 

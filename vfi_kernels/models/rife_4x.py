@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .base import like_weights
+from .beginnings import keep_signal, see_contrast
 from .precision import in_float32
-from .beginnings import see_contrast
 from .rife_parts import Rife, begin_near_zero, blend, conv, gather, plane, resized, warp
 from .rife_table import VERSIONS, Design, Encoder
 
@@ -121,8 +121,9 @@ class RIFE4(Rife):
         if design.encoder:
             self.encode = Encode(design.encoder)
         if begin_as_blend:
-            begin_near_zero(self, [module for module in self.modules() if isinstance(module, IFBlock)])
+            begin_near_zero([module for module in self.modules() if isinstance(module, IFBlock)])
             if design.encoder:
+                keep_signal(self.encode)
                 see_contrast(getattr(self.encode, self.encode.names[0]), 3)
 
     def estimate(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:

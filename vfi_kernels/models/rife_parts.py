@@ -53,10 +53,10 @@ def blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
     return ops.warp_blend(frame0, frame1, flow[:, :2], flow[:, 2:], mask, mask_is_logits=True)
 
 
-def begin_near_zero(network: nn.Module, blocks: Sequence[nn.Module]) -> None:
+def begin_near_zero(blocks: Sequence[nn.Module]) -> None:
     """For training: blocks that see differences of the frames, and at first say little of flow and mask."""
-    keep_signal(network)
     for block in blocks:
+        keep_signal(block.conv0)  # shortcuts lead the signal past the layers that follow
         see_contrast(block.conv0[0][0], 6)
         last = block.lastconv
         whisper(last[0] if isinstance(last, nn.Sequential) else last, 0.1)

@@ -36,7 +36,7 @@ def synthesize_pair(frame0: Tensor, frame1: Tensor, kernels: Kernels) -> Tensor:
 
 @torch.no_grad()
 def begin_at_centre(layer: nn.Conv2d, share: float) -> None:
-    """Makes the kernels of a last layer the square root of 1/2 at the centre, and elsewhere a share of what they are.
+    """Makes the kernels of a last layer the root of 1/2 at the centre, with a share of what they are.
 
     Two frames under such kernels are their mean. From random ones a network has to find that first, and near
     zero each of two factors learns in proportion to the other: slowly.

@@ -197,7 +197,7 @@ class Distillation(nn.Module):
 
 
 class KnownFlow(nn.Module):
-    """The frame, and the flow against the exact one of synthetic scenes: RIFE 4.x, flow_refined. Not of a paper.
+    """The frame, and the flow against the exact one of synthetic scenes. Not of a paper.
 
     Args:
         loss: as for `Reconstruction`.
