@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-
-SHARED = Path(os.environ.get("VFI_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+from shared import SHARED as SHARED
 
 
 def picture(k: float, width: int = 64, height: int = 48) -> np.ndarray:

@@ -50,6 +50,12 @@ KERNELS = {
         for step in (1, 3)
         for padding in (0, 1)
     ],
+    "tuned_pair_channels.cuh": [
+        f"pair_backward_channels<{op}<{types}>>"
+        for op in ("WarpBlend", "VoxelFlow")
+        for types in TUNED_PAIRS
+        if types != "u8, f32"
+    ],
     "tuned_backwarp.cuh": [
         f"backwarp_forward_tuned<{flow}, {padding}>" for flow in ("f32", "f16", "bf16") for padding in (0, 1)
     ],

@@ -14,8 +14,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from clips import SHARED
 from safetensors.torch import load_file
+from shared import SHARED
 from torch import Tensor
 
 GOLDENS = SHARED / "goldens"

@@ -44,6 +44,9 @@ def _calls():
             flow = torch.cat([_flow(2, 2, h, w), 1.5 * torch.rand(2, 1, h, w)], 1)
             needs = None if dtype == BYTE else 0b111
             yield "voxel_flow", [*frames, flow, "extrapolate", padding], needs
+        for c, layout in [(5, planar), (8, rgb)]:  # gradients over any number of channels
+            frames = [_image(1, c, h, w, dtype=HALF).contiguous(memory_format=layout) for _ in range(2)]
+            yield "voxel_flow", [*frames, flow, "interpolate", padding], 0b111
         images = [_image(1, 5, h, w), _image(1, 2, h, w, dtype=HALF)]
         yield "backwarp", [images, flows[0], padding], 0b111
         images = [_image(1, 3, h, w), _image(1, 8, h, w, dtype=HALF), _image(1, 16, h, w)]
@@ -139,8 +142,8 @@ def _reference_gradients(op, grad, arguments):
     outs = _listed(getattr(reference, op)(*arguments))
     grads = list(torch.autograd.grad(outs, leaves, _listed(grad)))
     if op == "sepconv":  # the arguments are grouped by kind, the results by term
-        images, rest = grads[:2], grads[2:]
-        grads = [images[0], rest[0], rest[2], images[1], rest[1], rest[3]]
+        terms = len(arguments[0])
+        grads = [grads[part * terms + term] for term in range(terms) for part in range(3)]
     if op == "warp_blend":  # the kernel leaves the sum over the frame to its caller
         grads[5] = None
     for leaf in leaves:

@@ -7,18 +7,12 @@ import math
 from pathlib import Path
 
 import pytest
+import released
 import torch
 from torch import Tensor
 
-pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
-pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
-
-import released
-
-from vfi_kernels import cli, models, video
+from vfi_kernels import models
 from vfi_kernels.models import registry
-from vfi_kernels.models.rife_table import VERSIONS
-from vfi_kernels.video import Encoding, Writer
 
 NAMES = {"resepconv": "sepconv++"}
 BGR = ("dvf", "sepconv", "resepconv")  # the goldens' frames are in the network's order
@@ -26,11 +20,6 @@ INDEX = released.GOLDENS / "index.json"
 CASES = (
     sorted(case for case in json.loads(INDEX.read_text()) if case != "losses.a") if INDEX.is_file() else []
 )
-
-
-ON_A_CLIP = ("dvf", "sepconv", "resepconv", "superslomo", "rife", "rife_m", "rife_2r", "rife_v4.25")
-# One version of each network of the 4.x line: the first.
-FIRSTS = tuple({design: version for version, design in reversed(VERSIONS.items())}.values())
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -87,52 +76,6 @@ def test_golden(case: str, tmp_path: Path) -> None:
         for i, step in enumerate(steps):
             close(step.flow, golden[f"flow_{i}"])
         close(steps[-1].mask.sigmoid(), golden["mask"])
-
-
-@pytest.mark.skipif(not CASES, reason="the goldens are not part of the project")
-@pytest.mark.parametrize("case", [f"{system}.a" for system in ON_A_CLIP])
-def test_a_real_clip(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the command line, with the goldens' weights: four frames for each of the first two of a clip."""
-    about, _ = released.golden(case)
-    system = case.rpartition(".")[0]
-    on_a_clip(system, released.weights(system, about["seed"], about["gains"]), 4, tmp_path)
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.skipif(not CASES, reason="the goldens are not part of the project")
-@pytest.mark.parametrize("version", FIRSTS)
-def test_a_real_clip_by_every_network_of_4x(version: str, tmp_path: Path) -> None:
-    system = f"rife_v{version}"
-    last = [name for name in released.shapes(system) if "lastconv" in name]
-    gains = {name: 0.02 if name.endswith("weight") else 4.0 for name in last}  # as the goldens of 4.0 and 4.6
-    on_a_clip(system, released.weights(system, 0, gains), 2, tmp_path)
-
-
-def on_a_clip(system: str, state: dict[str, Tensor], factor: int, folder: Path) -> None:
-    """`vfi interpolate` makes of the first two frames of a clip what the model makes of them."""
-    source = released.SHARED / "clips" / "carphone.mp4"
-    if not source.is_file():
-        pytest.skip(f"{source} is absent: the clips are not part of the project")
-    weights = released.save(folder / "weights", system, state)
-    clip, target = folder / "in.mkv", folder / "out.mkv"
-    with (
-        video.Reader(source) as reader,
-        Writer(clip, Encoding(clip, reader.first, fps=reader.rate, codec="ffv1")) as writer,
-    ):
-        for number, (frame, _) in zip(range(2), reader.frames(), strict=False):
-            writer.write(frame, number)
-    arguments = ["--factor", str(factor), "--codec", "ffv1", "--checkpoint", str(weights)]
-    name = NAMES.get(system, system)
-    assert cli.main(["interpolate", str(clip), str(target), "--model", name, *arguments]) == 0
-    made = [video.to_tensor(frame) for frame in video.rgb_frames(target)]
-    assert len(made) == 2 * factor
-    assert torch.equal(made[factor], made[-1])  # nothing follows the last frame of the clip
-    model = models.create(name, checkpoint=weights)
-    with torch.inference_mode():
-        expected = model.interpolate(made[0], made[factor], [i / factor for i in range(1, factor)])[0]
-    # In luma, since the clip has colour at half the size and random weights make much of it.
-    luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    assert ((torch.cat(made[1:factor]) - expected) * luma).sum(1).abs().mean() < 0.02
 
 
 @pytest.mark.parametrize("case", ["rife.a", "rife_m.a"])

@@ -225,12 +225,20 @@ def test_halving_of_each_pair_for_itself() -> None:
 
 @torch.inference_mode()
 def test_only_interpolate_clamps() -> None:
+    """Kernels of one tap in the middle, so that 1.5 of one frame less 0.8 of the other comes out."""
     net = models.create("sepconv")
-    net.load_state_dict({n: t * (3 if ".7." in n else 1) for n, t in model("sepconv").state_dict().items()})
-    pair = frames(32, 32)
-    made = net(*pair) * 100  # random kernels are small and signed
-    assert made.min() < 0
-    assert net.interpolate(*pair, [0.5]).min() >= 0
+    for head, factor in (("Vertical1", 1.5), ("Horizontal1", 1), ("Vertical2", -0.8), ("Horizontal2", 1)):
+        last = getattr(net, f"net{head}")[7]
+        last.weight.zero_()
+        last.bias.zero_()[25] = factor
+    (a, b), generator = torch.zeros(2, 1, 3, 32, 32), torch.Generator().manual_seed(0)
+    a.uniform_(generator=generator)
+    b.uniform_(generator=generator)
+    expected = 1.5 * a - 0.8 * b
+    assert expected.min() < -0.5
+    assert expected.max() > 1.3
+    torch.testing.assert_close(net(a, b), expected)
+    torch.testing.assert_close(net.interpolate(a, b, [0.5])[:, 0], expected.clamp(0, 1))
 
 
 SYSTEMS = (*MIDDLE, "superslomo", "rife_m", "rife_v4.0", "rife_v4.26")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,3 +141,15 @@ def test_compile_on_the_command_line(weights: Path, tmp_path: Path, compiled: Co
         assert cli.main([*command, "--checkpoint", str(weights), "--compile"]) == 0
         torch._dynamo.reset()  # else a second model of one network would take the graph of the first
     assert compiled.frame_count == 3
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a compiler")
+@pytest.mark.host_only
+@torch.inference_mode()
+def test_generated_code() -> None:
+    """Of a whole network, beside the eager one."""
+    torch.manual_seed(1)
+    plain, frames = models.create("dvf"), pair(30, 46)
+    net = models.create("dvf", compile=True)
+    net.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(net(*frames), plain(*frames), atol=1e-5, rtol=1e-4)

@@ -146,7 +146,9 @@ def test_overrides_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
     """Before, between and behind options."""
     given = ["train", "rife_small", "batch=2", "--out", "a=b", "seed=5", "--show", "log=3"]
     assert cli.main(given) == 0
-    assert recipes.parse(capsys.readouterr().out) == recipes.load("rife_small", ["batch=2", "seed=5", "log=3"])
+    assert recipes.parse(capsys.readouterr().out) == recipes.load(
+        "rife_small", ["batch=2", "seed=5", "log=3"]
+    )
     assert cli.main(["train", "--show", "rife_small", "--out"]) == 2
     assert cli.main(["train", "--shaw", "rife_small", "batch=2"]) == 2
     errors = capsys.readouterr().err.splitlines()
@@ -166,7 +168,9 @@ def test_errors_of_parts() -> None:
         made("objective.name=l1")
     with pytest.raises(RecipeError, match=r"objective: loss must be 'l1' or"):
         made("objective.options.loss=l3")
-    with pytest.raises(RecipeError, match=r"objective.name: known_flow trains RIFE4 or FlowRefined, not rife"):
+    with pytest.raises(
+        RecipeError, match=r"objective.name: known_flow trains RIFE4 or FlowRefined, not rife"
+    ):
         made("objective.name=known_flow")
     with pytest.raises(RecipeError, match="blend has nothing to train"):
         made("model.name=blend")

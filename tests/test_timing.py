@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import lcm
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
@@ -54,6 +54,7 @@ def test_truth_table() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(stamps, rates)
 def test_every_output_frame_once_and_where_it_belongs(times: list[Fraction], fps: Fraction) -> None:
     slots = schedule(times, fps)
@@ -63,11 +64,13 @@ def test_every_output_frame_once_and_where_it_belongs(times: list[Fraction], fps
         assert times[i] + t * (times[i + 1] - times[i]) == k / fps
 
 
+@settings(deadline=None)
 @given(stamps, rates)
 def test_duration_to_within_one_frame(times: list[Fraction], fps: Fraction) -> None:
     assert 0 <= timing.frame_count(times[-1], fps) / fps - times[-1] < 1 / fps
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), rates, st.integers(1, 16))
 def test_whole_factors_multiply_and_keep_originals(count: int, rate: Fraction, factor: int) -> None:
     slots = schedule([k / rate for k in range(count + 1)], rate * factor)
@@ -75,6 +78,7 @@ def test_whole_factors_multiply_and_keep_originals(count: int, rate: Fraction, f
     assert [(k, i) for k, i, t in slots if t == 0] == [(i * factor, i) for i in range(count)]
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([F(24000, 1001), F(25), NTSC, F(50), F(60000, 1001), F(120)]),
@@ -127,6 +131,7 @@ def test_ntsc_rate_from_nanoseconds(n: int) -> None:
     assert timing.ntsc_rate(F(n)) == n
 
 
+@settings(deadline=None)
 @given(st.fractions(0, 100, max_denominator=90000), rates)
 def test_common_tick_divides_both(first: Fraction, fps: Fraction) -> None:
     assume(lcm(first.denominator, fps.numerator) < 2**31)  # more is refused, below
@@ -163,6 +168,29 @@ def test_parse_ratio_errors(text: str) -> None:
         timing.parse_ratio(text)
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 50), max_size=30))
+def test_forward(stamps: list[int]) -> None:
+    forward = timing.Forward()
+    times = [forward(F(stamp), F(1)) for stamp in stamps]
+    assert times == sorted(times)
+    # what does not go back is as it was
+    highest = -1
+    for stamp, time in zip(stamps, times, strict=True):
+        assert time == stamp if stamp >= highest else time > highest
+        highest = time
+
+
+def test_forward_truth_table() -> None:
+    def went(*stamps: int) -> list[int]:
+        forward = timing.Forward()
+        return [int(forward(F(stamp), F(2))) for stamp in stamps]
+
+    assert went(0, 2, 4, 0, 2, 4, 6) == [0, 2, 4, 6, 8, 10, 12]  # begins again
+    assert went(0, 2, 1, 6, 8) == [0, 2, 4, 6, 8]  # one is wrong
+    assert went(0, 2, 2, 4) == [0, 2, 2, 4]  # two of one time stay so
+
+
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
@@ -194,25 +222,3 @@ def test_parse_ratio_errors(text: str) -> None:
 )
 def test_rates_as_people_write_them(text: str, rate: Fraction) -> None:
     assert timing.parse_rate(text) == rate
-
-
-@given(st.lists(st.integers(0, 50), max_size=30))
-def test_forward(stamps: list[int]) -> None:
-    forward = timing.Forward()
-    times = [forward(F(stamp), F(1)) for stamp in stamps]
-    assert times == sorted(times)
-    # what does not go back is as it was
-    highest = -1
-    for stamp, time in zip(stamps, times, strict=True):
-        assert time == stamp if stamp >= highest else time > highest
-        highest = time
-
-
-def test_forward_truth_table() -> None:
-    def went(*stamps: int) -> list[int]:
-        forward = timing.Forward()
-        return [int(forward(F(stamp), F(2))) for stamp in stamps]
-
-    assert went(0, 2, 4, 0, 2, 4, 6) == [0, 2, 4, 6, 8, 10, 12]  # begins again
-    assert went(0, 2, 1, 6, 8) == [0, 2, 4, 6, 8]  # one is wrong
-    assert went(0, 2, 2, 4) == [0, 2, 2, 4]  # two of one time stay so

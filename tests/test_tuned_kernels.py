@@ -128,11 +128,44 @@ def test_pair_backward(launches, monkeypatch, dtypes, layout, operation):
         if operation == "warp_blend":
             inputs[4] = inputs[4].sigmoid()  # the blend at a time has no bound for others
         grad = samples.image(entries, c, h, w, dtype=dtypes[0]).contiguous(memory_format=layout)
-        names = ["pair_backward_tuned" if c == 3 else "pair_backward"]
+        planes = layout == torch.contiguous_format or c == 1
+        other = "pair_backward_channels" if planes else "pair_backward"
+        names = ["pair_backward_tuned" if c == 3 else other]
         for needs in [*(1 << i for i in range(count)), (1 << count) - 1]:
             arguments = [grad, *inputs, needs]
             tuned, simple = both(launches, monkeypatch, f"_{operation}_backward", arguments, names)
             assert_close(tuned, simple)
+
+
+@pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
+@pytest.mark.parametrize("dtypes", [pair for pair in SINGLE if pair[0] != BYTE], ids=str)
+def test_pair_backward_of_wide_pixels(launches, monkeypatch, dtypes, operation):
+    """Of 1, 2, 3 and 8 times 16 bytes and more, with flows in the same layout; the last one is too odd."""
+    last, count = torch.channels_last, 6 if operation == "warp_blend" else 3
+    for c, padding in itertools.product((8, 24, 64, 6), ("border", "zeros")):
+        inputs = pair_inputs(operation, dtypes, 1, 2, c, 5, 67, padding, last)
+        fields = slice(2, 4 if operation == "warp_blend" else 3)
+        inputs[fields] = [field.contiguous(memory_format=last) for field in inputs[fields]]
+        if operation == "warp_blend":
+            inputs[4] = inputs[4].sigmoid()
+        grad = samples.image(2, c, 5, 67, dtype=dtypes[0]).contiguous(memory_format=last)
+        names = ["pair_backward" if c == 6 else "pair_backward_channels"]
+        for needs in (0b100, (1 << count) - 1):
+            arguments = [grad, *inputs, needs]
+            tuned, simple = both(launches, monkeypatch, f"_{operation}_backward", arguments, names)
+            assert_close(tuned, simple)
+
+
+def test_an_infinite_gradient_times_a_gain_of_0(launches, monkeypatch):
+    """Is NaN, as it is in the simple kernels, not nothing."""
+    inputs = pair_inputs("warp_blend", (torch.float32, torch.float32), 1, 1, 5, 4, 40, "border", LAYOUTS[0])
+    inputs[4] = inputs[4].zero_()
+    grad = samples.image(1, 5, 4, 40)
+    grad[0, 2, 2, 20] = float("inf")
+    names = ["pair_backward_channels"]
+    tuned, simple = both(launches, monkeypatch, "_warp_blend_backward", [grad, *inputs, 0b11], names)
+    assert simple[0].isnan().any()
+    assert_close(tuned[:2], simple[:2])
 
 
 def backwarp_images(frames: int, c: int, h: int, w: int, dtype: torch.dtype, layout) -> list[Tensor]:

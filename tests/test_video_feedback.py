@@ -211,6 +211,27 @@ def test_preview_keeps_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert min(abs(time - F(stamp, 1000)) for time in times) <= F(1, 20)
 
 
+def test_preview_of_a_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a time on that no key frame is at, at any rate, with as many worst frames as wished."""
+    source = make_clip(tmp_path / "in.mp4", 25, 60, gop=12)
+    clip = tmp_path / "side.mkv"
+    words = ("--start", 1, "--seconds", 0.4, "--fps", 60, "--frames", 2, "--model", "blend")
+    out, _ = told(capsys, 0, "preview", source, clip, *words)
+    numbers = [int(line.split()[0]) for line in out.splitlines()[1:]]
+    assert len(numbers) == 2
+    assert all(26 <= number <= 33 for number in numbers)
+    frames = frames_of(clip)
+    assert [round(time * 60) for time in times_of(clip)] == list(range(24))
+    given = [frame.to_ndarray(format="rgb24").astype(int) for frame in frames_of(source)]
+    left = frames[0].to_ndarray(format="rgb24")[:, :64]
+    assert int(np.argmin([np.abs(left - image).mean() for image in given])) == 25
+    assert cv2.imread(str(tmp_path / "side.png")).shape == (2 * 240, 5 * 320, 3)
+    _, err = told(capsys, 1, "preview", source, clip, "--start", 9, "--overwrite", "--model", "blend")
+    assert err == f"vfi: error: {source}: a preview needs three frames\n"
+    _, err = told(capsys, 2, "preview", source, clip, "--fps", 60, "--factor", 2)
+    assert "not allowed with" in err
+
+
 def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The frame that nobody could have made from its neighbours is the worst."""
     source = tmp_path / "in.mkv"

@@ -17,7 +17,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Options, VideoError, hardware, interpolate, jobs, reading
+from vfi_kernels.video import Options, VideoError, hardware, interpolate, jobs
 
 # What devices give -> what the CPU's decoder does, and by how many bits codes are shifted.
 PACKINGS = {
@@ -104,7 +104,7 @@ def test_alpha_is_not_lost() -> None:
         metadata={"alpha_mode": "1"},
     )
     with pytest.raises(VideoError, match="alpha"):
-        reading._decoder_of(stream, on_device=True)
+        hardware.decoder_of(stream, on_device=True)
 
 
 def test_who_decodes_does_not_decide_the_output(tmp_path: Path) -> None:

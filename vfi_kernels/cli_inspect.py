@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from . import cli_models
-from .cli_common import device, file, ratio
+from .cli_common import device, file, ratio, whole
 from .cli_feedback import Feedback
-from .cli_options import add_files, add_wishes, wishes
+from .cli_options import add_files, add_rate, add_wishes, wishes
 from .cli_video import told
 
 __all__ = ["add_commands"]
@@ -31,7 +31,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     preview = commands.add_parser(
         "preview",
         help="a clip side by side, and a picture of the worst frames",
-        description="Write CLIP, with INPUT on the left and at twice the rate on the right, and a PNG of the "
+        description="Write CLIP, with INPUT on the left and interpolated on the right, and a PNG of the "
         "frames that come out worst when each is made from its two neighbours: before, true, made, "
         "difference, after.",
     )
@@ -40,9 +40,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     preview.add_argument(
         "--sheet", metavar="PNG", type=file, help="picture of the worst frames (default: CLIP's name, .png)"
     )
+    preview.add_argument("--frames", type=whole(1, 100), metavar="N", help="how many of them (default: 6)")
     preview.add_argument(
-        "--seconds", type=ratio, default=10, metavar="S", help="from the start (default: %(default)s)"
+        "--start", type=ratio, default=0, metavar="S", help="where to begin in INPUT (default: %(default)s)"
     )
+    preview.add_argument(
+        "--seconds", type=ratio, default=10, metavar="S", help="how much of INPUT (default: %(default)s)"
+    )
+    add_rate(preview)
     cli_models.add_model(preview, file)
     preview.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
     preview.add_argument("--overwrite", action="store_true", help="replace what exists")
@@ -92,7 +97,11 @@ def _preview(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
             clip,
             sheet,
             model,
+            start=arguments.start,
             seconds=arguments.seconds,
+            factor=arguments.factor,
+            fps=arguments.fps,
+            worst=arguments.frames or preview.WORST,
             device=place,
             progress=feedback.progress,
         )

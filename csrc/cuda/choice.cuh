@@ -71,6 +71,26 @@ bool is_wide(const View<V>& v, int channels, int size) {
                      v.y % numbers == 0 && v.x % numbers == 0);
 }
 
+// Whether the gradients of a pair can be computed over any number of channels: its images all have planes, or
+// all of them pixels of one kind.
+template <class Op>
+bool has_channels(typename Op::Params p) {
+  const auto& q = p.pair;
+  Layouts layouts(q.n, q.h, q.w, q.c), fields(q.n, q.h, q.w, q.c);
+  bool wide = true;
+  const auto look = [&](const auto& v, int size) {
+    layouts.image(v);
+    wide = wide && is_wide(v, q.c, size);
+  };
+  look(q.frame0, sizeof(typename Op::Image));
+  look(q.frame1, sizeof(typename Op::Image));
+  look(q.grad_out, sizeof(typename Op::Image));
+  look(q.grad_frame0, sizeof(f32));
+  look(q.grad_frame1, sizeof(f32));
+  Op::for_each_field(p, fields);
+  return layouts.compact && fields.compact && (layouts.planar || layouts.rgb || wide) && !wants_simple();
+}
+
 template <class F>
 bool is_tuned(const BackwarpParams<F, f32>& p) {
   bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) &&

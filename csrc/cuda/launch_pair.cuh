@@ -5,6 +5,7 @@
 #include "pair.cuh"
 #include "tuned_pair.cuh"
 #include "tuned_pair_backward.cuh"
+#include "tuned_pair_channels.cuh"
 
 namespace vfi::cuda {
 
@@ -47,7 +48,9 @@ const char* pair_backward(const typename Op::Params& p, void* stream) {
         border ? vfi::pair_backward_tuned<Op, 1, kBorder> : vfi::pair_backward_tuned<Op, 1, kZeros>;
     const auto rgb =
         border ? vfi::pair_backward_tuned<Op, 3, kBorder> : vfi::pair_backward_tuned<Op, 3, kZeros>;
-    if (step) return run_pair(step == 1 ? planar : rgb, tiles_of(q.n, q.h, q.w), p, stream);
+    const dim3 tiles = tiles_of(q.n, q.h, q.w);
+    if (step) return run_pair(step == 1 ? planar : rgb, tiles, p, stream);
+    if (has_channels<Op>(p)) return run_pair(vfi::pair_backward_channels<Op>, tiles, p, stream);
   }
   return run_pair(vfi::pair_backward<Op>, grid_of(q.n, q.h, q.w), p, stream);
 }

@@ -206,4 +206,30 @@ __device__ __forceinline__ void sample(const Planes<kStep, kChannels, T>& planes
   }
 }
 
+using Chunk = Words<4>;  // what one load takes at most
+
+template <int kWords>
+VFI_FN float number_in(const Words<kWords>& words, int i, f32) {
+  return float_of(words.word[i]);
+}
+template <int kWords, class T>
+VFI_FN float number_in(const Words<kWords>& words, int i, T) {
+  return to_float(T{static_cast<unsigned short>(words.word[i / 2] >> (i % 2 * 16))});
+}
+VFI_FN void put_in(Chunk& chunk, int i, float v, f32) { chunk.word[i] = bits_of(v); }
+template <class T>
+VFI_FN void put_in(Chunk& chunk, int i, float v, T) {
+  T half;
+  store(&half, v);
+  chunk.word[i / 2] |= u32(half.bits) << (i % 2 * 16);
+}
+
+// The lanes that share a pixel of so many chunks: up to a cache line, and none of them idle.
+__device__ __forceinline__ int lanes_of(int chunks) { return min(chunks & -chunks, 8); }
+
+// The pixels that a warp computes, 32 side by side or several times that; only the first `inside` exist.
+struct Piece {
+  int n, frame, y, x, inside, lane;
+};
+
 }  // namespace vfi

@@ -3,6 +3,7 @@
 #include "few_types.h"
 #include "tuned_pair.cuh"
 #include "tuned_pair_backward.cuh"
+#include "tuned_pair_channels.cuh"
 
 using namespace vfi;
 using cuemu::entry;
@@ -15,9 +16,11 @@ using cuemu::entry;
 #define VFI_FORWARD(T, F)                          \
   VFI_LAYOUTS(pair_forward_tuned, WarpBlend, T, F) \
   VFI_LAYOUTS(pair_forward_tuned, VoxelFlow, T, F)
-#define VFI_BACKWARD(T, F)                          \
-  VFI_LAYOUTS(pair_backward_tuned, WarpBlend, T, F) \
-  VFI_LAYOUTS(pair_backward_tuned, VoxelFlow, T, F)
+#define VFI_BACKWARD(T, F)                                                                             \
+  VFI_LAYOUTS(pair_backward_tuned, WarpBlend, T, F)                                                    \
+  VFI_LAYOUTS(pair_backward_tuned, VoxelFlow, T, F)                                                    \
+  entry("pair_backward_channels<WarpBlend<" #T ", " #F ">>", pair_backward_channels<WarpBlend<T, F>>), \
+      entry("pair_backward_channels<VoxelFlow<" #T ", " #F ">>", pair_backward_channels<VoxelFlow<T, F>>),
 
 static const bool added = cuemu::add_kernels(
     {VFI_FOR_EACH_SINGLE_PAIR(VFI_FORWARD) VFI_FORWARD(u8, f32) VFI_FOR_EACH_SINGLE_PAIR(VFI_BACKWARD)});

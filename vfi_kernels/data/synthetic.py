@@ -36,8 +36,8 @@ class Limits:
         turn: degrees of the camera, and of a layer.
         zoom: growth of the camera's picture, and of a layer: 0.1 is 10 %.
         bend: pixels that a part of a layer moves away from the rest.
-        rarity: of fast motion. 2: half of all ways are shorter than a quarter of the longest; 1: any length is
-            as likely as any other; 0: what moves, moves as far as it may.
+        rarity: of fast motion. 2: half of all ways are shorter than a quarter of the longest; 1: all lengths
+            are as likely; 0: what moves, moves as far as it may.
         blur: the share of scenes with motion blur; such a scene takes about four times as long.
     """
 

@@ -56,18 +56,34 @@ def _views(struct: ctypes.Structure, *names: str) -> list[View]:
     return [getattr(struct, name) for name in names]
 
 
+def _pair_images(params: WarpBlendParams | VoxelFlowParams) -> list[View]:
+    return _views(params.pair, "frame0", "frame1", "out", "grad_out", "grad_frame0", "grad_frame1")
+
+
+def _pair_fields(params: WarpBlendParams | VoxelFlowParams) -> list[View]:
+    return _views(params, *(("flow0", "flow1", "mask") if isinstance(params, WarpBlendParams) else ("flow",)))
+
+
 def pair_step(params: WarpBlendParams | VoxelFlowParams) -> int:
     """kStep of the tuned kernel for a call with float32 sums, 0 where the simple one has to do.
 
     Views that a pass does not have are absent.
     """
     pair = params.pair
-    images = _views(pair, "frame0", "frame1", "out", "grad_out", "grad_frame0", "grad_frame1")
-    names = ("flow0", "flow1", "mask") if isinstance(params, WarpBlendParams) else ("flow",)
-    fields = _views(params, *names)
+    images, fields = _pair_images(params), _pair_fields(params)
     if not _is_served(pair.n, pair.h, pair.w, [*images, *fields]):
         return 0
     return 1 if _is_planar(*images, *fields) else 3 if _is_rgb(pair.c, *images) else 0
+
+
+def has_channels(params: WarpBlendParams | VoxelFlowParams, size: int) -> bool:
+    """Whether the gradients of a pair, whose numbers have `size` bytes, can be computed over any number of
+    channels.
+    """
+    pair, images = params.pair, _pair_images(params)
+    wide = _is_wide(pair.c, size, *images[:4]) and _is_wide(pair.c, SUM_SIZE, *images[4:])
+    served = _is_served(pair.n, pair.h, pair.w, [*images, *_pair_fields(params)])
+    return served and (_is_planar(*images) or _is_rgb(pair.c, *images) or wide)
 
 
 def is_tuned_backwarp(params: BackwarpParams, sizes: list[int]) -> bool:

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.jit import band
-from vfi_kernels.jit.choice import BACKWARP_PIECES, PIECES, is_tuned_backwarp, pair_step, tiles, wants_simple
+from vfi_kernels.jit.choice import (
+    BACKWARP_PIECES,
+    PIECES,
+    has_channels,
+    is_tuned_backwarp,
+    pair_step,
+    tiles,
+    wants_simple,
+)
 from vfi_kernels.jit.ordered import gather_frames
 from vfi_kernels.jit.params import (
     DTYPE_CODES,
@@ -99,11 +107,16 @@ class Kernels:
     def _run_pair(self, kernel: str, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor) -> None:
         types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
         pair = params.pair
-        served = frame.dtype != torch.float64 and (kernel == "forward" or pair.c == COLOURS)
-        if served and (step := pair_step(params)):
+        single, colours = frame.dtype != torch.float64, kernel == "forward" or pair.c == COLOURS
+        grid = tiles(pair.n, pair.h, pair.w)
+        if single and colours and (step := pair_step(params)):
             file = "tuned_pair.cuh" if kernel == "forward" else "tuned_pair_backward.cuh"
             name = f"pair_{kernel}_tuned<{op}<{types}>, {step}, {pair.padding}>"
-            self._run(file, name, tiles(pair.n, pair.h, pair.w), params, frame)
+            self._run(file, name, grid, params, frame)
+        elif single and kernel == "backward" and has_channels(params, frame.element_size()):
+            self._run(
+                "tuned_pair_channels.cuh", f"pair_backward_channels<{op}<{types}>>", grid, params, frame
+            )
         else:
             grid = _grid(pair.n, pair.h, pair.w)
             self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)

@@ -23,7 +23,9 @@ SMALLEST = 16
 
 
 class _Search:
-    """OpenCV's search. It holds nothing but buffers: a copy of a model, for a mean of weights, gets its own."""
+    """OpenCV's search. It holds nothing but buffers: the copy of a model, say for a mean of weights, has its
+    own.
+    """
 
     def __init__(self) -> None:
         try:

@@ -27,7 +27,7 @@ class FlowRefined(Flow):
     """`Flow`, and three blocks like RIFE 4.x's, coarse to fine. Of no paper.
 
     Each corrects the flows and the weights of the frames, and adds to the picture. Their last layers begin at
-    zero: an untrained model makes the frames of `flow`. A flow is corrected in proportion to the time from that
+    zero: an untrained model makes the frames of `flow`. A flow is corrected in proportion to time from its
     frame, and the picture to the time from both: at 0 and 1 the frames stay as they are.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
@@ -284,4 +285,9 @@ def _closest(name: str, state: dict[str, Tensor]) -> tuple[Mapping[str, Any], Mi
 
 
 def _misfits(state: dict[str, Tensor]) -> dict[str, Misfit]:
-    return {name: _closest(name, state)[1] for name, known in MODELS.items() if known.learned}
+    misfits = {}
+    for name, known in MODELS.items():
+        if known.learned:
+            with suppress(ImportError):  # of a package that only this model needs
+                _, misfits[name] = _closest(name, state)
+    return misfits

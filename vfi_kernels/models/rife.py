@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import like_weights, per_entry
+from .beginnings import keep_signal, see_contrast, whisper
 from .precision import in_float32
-from .rife_parts import Rife, act, blend, conv, gather, plane, resized, warp
+from .rife_parts import Rife, act, begin_near_zero, blend, conv, gather, plane, resized, warp
 
 __all__ = ["RIFE", "Distilled", "distillation"]
 
@@ -121,9 +122,17 @@ class RIFE(Rife):
     Args:
         any_time: RIFE_m, whose blocks see the timestep.
         double: 2R, which works at twice the resolution. Its weights have the names and shapes of RIFE's.
+        begin_as_blend: as of `SepConv`.
     """
 
-    def __init__(self, *, any_time: bool = False, double: bool = False, **options: object) -> None:
+    def __init__(
+        self,
+        *,
+        any_time: bool = False,
+        double: bool = False,
+        begin_as_blend: bool = False,
+        **options: object,
+    ) -> None:
         super().__init__(32, **options)
         self.middle_only = not any_time
         stride = 1 if double else 2
@@ -135,6 +144,12 @@ class RIFE(Rife):
         self.contextnet = Contextnet(stride)
         self.unet = Unet(stride)
         self.stride = stride
+        if begin_as_blend:
+            begin_near_zero([self.block0, self.block1, self.block2, self.block_tea])
+            keep_signal(self.contextnet)
+            keep_signal(self.unet)
+            see_contrast(self.contextnet.conv1.conv1[0], 3)
+            whisper(self.unet.conv, 0.1)
 
     def forward(
         self,

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import like_weights
+from .beginnings import keep_signal, see_contrast
 from .precision import in_float32
-from .rife_parts import Rife, blend, conv, gather, plane, resized, warp
+from .rife_parts import Rife, begin_near_zero, blend, conv, gather, plane, resized, warp
 from .rife_table import VERSIONS, Design, Encoder
 
 __all__ = ["RIFE4"]
@@ -97,9 +98,12 @@ class RIFE4(Rife):
         version: one of `rife_table.VERSIONS`.
         ensemble: whether every block also sees the frames swapped, and both estimates are averaged. Not for
             versions whose blocks talk to each other, 4.21 to 4.23 and 4.25 on.
+        begin_as_blend: as of `SepConv`.
     """
 
-    def __init__(self, version: str, *, ensemble: bool = False, **options: object) -> None:
+    def __init__(
+        self, version: str, *, ensemble: bool = False, begin_as_blend: bool = False, **options: object
+    ) -> None:
         design = VERSIONS[version]
         super().__init__(design.multiple, **options)
         self.design = design
@@ -116,6 +120,11 @@ class RIFE4(Rife):
             self.add_module(f"block{i}", IFBlock(seen if i else known, width, design))
         if design.encoder:
             self.encode = Encode(design.encoder)
+        if begin_as_blend:
+            begin_near_zero([module for module in self.modules() if isinstance(module, IFBlock)])
+            if design.encoder:
+                keep_signal(self.encode)
+                see_contrast(getattr(self.encode, self.encode.names[0]), 3)
 
     def estimate(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         return self.picture(frame0, frame1, self.flow(frame0, frame1, times))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .. import ops
 from .base import Interpolator, per_entry
+from .beginnings import keep_signal, see_contrast, whisper
 
-__all__ = ["Rife", "act", "blend", "conv", "gather", "plane", "resized", "warp"]
+__all__ = ["Rife", "act", "begin_near_zero", "blend", "conv", "gather", "plane", "resized", "warp"]
 
 
 def act(channels: int, *, prelu: bool = True) -> nn.Module:
@@ -50,6 +51,15 @@ def warp(images: list[Tensor], flow: Tensor) -> list[Tensor]:
 def blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
     """Both frames along flow [N*T, 4, H, W], blended by the sigmoid of mask."""
     return ops.warp_blend(frame0, frame1, flow[:, :2], flow[:, 2:], mask, mask_is_logits=True)
+
+
+def begin_near_zero(blocks: Sequence[nn.Module]) -> None:
+    """For training: blocks that see differences of the frames, and at first say little of flow and mask."""
+    for block in blocks:
+        keep_signal(block.conv0)  # shortcuts lead the signal past the layers that follow
+        see_contrast(block.conv0[0][0], 6)
+        last = block.lastconv
+        whisper(last[0] if isinstance(last, nn.Sequential) else last, 0.1)
 
 
 class Rife(Interpolator):

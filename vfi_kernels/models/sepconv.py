@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from .. import ops
 from .base import Interpolator, like_weights
+from .beginnings import keep_signal, see_contrast, whisper
 
 __all__ = ["TAPS", "SepConv", "begin_at_centre", "bgr", "synthesize_pair"]
 
 TAPS = 51
+HEADS = ("netVertical1", "netVertical2", "netHorizontal1", "netHorizontal2")
 
 Kernels = tuple[Tensor, Tensor, Tensor, Tensor]
 """Vertical and horizontal of frame 0, vertical and horizontal of frame 1, [N, 51, H, W] each."""
@@ -33,14 +35,14 @@ def synthesize_pair(frame0: Tensor, frame1: Tensor, kernels: Kernels) -> Tensor:
 
 
 @torch.no_grad()
-def begin_at_centre(layer: nn.Conv2d) -> None:
-    """Makes the kernels of a last layer the square root of 1/2 at the centre, and little elsewhere.
+def begin_at_centre(layer: nn.Conv2d, share: float) -> None:
+    """Makes the kernels of a last layer the root of 1/2 at the centre, with a share of what they are.
 
     Two frames under such kernels are their mean. From random ones a network has to find that first, and near
     zero each of two factors learns in proportion to the other: slowly.
     """
-    layer.weight.mul_(0.1)
-    layer.bias.zero_()[TAPS // 2] = 0.5**0.5
+    whisper(layer, share)
+    layer.bias[TAPS // 2] = 0.5**0.5
 
 
 def _basic(inputs: int, outputs: int, last: int | None = None) -> list[nn.Module]:
@@ -64,8 +66,8 @@ class SepConv(Interpolator):
         padding: None, to multiples of 32, the least that the network takes; "improved", to multiples of 128,
             the original's default; or "paper", 25 pixels on all sides first. The border is repeated. The
             network sees different borders, so results differ a little.
-        begin_as_blend: whether a network without weights begins close to the mean of the frames. Not the
-            authors', who train for a day.
+        begin_as_blend: whether a network without weights begins close to the mean of the frames. Ours, for
+            short trainings; the authors train for a day.
     """
 
     multiple = 32
@@ -87,11 +89,14 @@ class SepConv(Interpolator):
             self.add_module(f"netDeconv{level}", nn.Sequential(*_basic(inputs, width)))
             up = nn.Sequential(_upsample(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
             self.add_module(f"netUpsample{level}", up)
-        for head in ("netVertical1", "netVertical2", "netHorizontal1", "netHorizontal2"):
+        for head in HEADS:
             layers = [*_basic(64, 64, TAPS), _upsample(), nn.Conv2d(TAPS, TAPS, 3, padding=1)]
             self.add_module(head, nn.Sequential(*layers))
-            if begin_as_blend:
-                begin_at_centre(layers[-1])
+        if begin_as_blend:
+            keep_signal(self)
+            see_contrast(self.netConv1[0], 6)
+            for head in HEADS:
+                begin_at_centre(getattr(self, head)[-1], 0.01)
 
     def fit(self, frame: Tensor) -> Tensor:
         return super().fit(F.pad(frame, [self.margin] * 4, mode="replicate") if self.margin else frame)

@@ -99,7 +99,7 @@ class SepConvPlus(Interpolator):
             layers = [_upsample(), _conv(WIDTHS[1], WIDTHS[1]), nn.PReLU(), _conv(WIDTHS[1], TAPS)]
             self.add_module(head, Basic(layers))
             if begin_as_blend:
-                begin_at_centre(layers[-1])
+                begin_at_centre(layers[-1], 0.1)
 
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         kernels = self.kernels(frame0, frame1)

@@ -197,7 +197,7 @@ class Distillation(nn.Module):
 
 
 class KnownFlow(nn.Module):
-    """The frame, and the flow against the exact one of synthetic scenes: RIFE 4.x, flow_refined. Not of a paper.
+    """The frame, and the flow against the exact one of synthetic scenes. Not of a paper.
 
     Args:
         loss: as for `Reconstruction`.
@@ -205,7 +205,8 @@ class KnownFlow(nn.Module):
     """
 
     def __init__(
-        self, model: RIFE4 | FlowRefined, *, loss: str = "laplacian", flow_weight: float = 0.01) -> None:
+        self, model: RIFE4 | FlowRefined, *, loss: str = "laplacian", flow_weight: float = 0.01
+    ) -> None:
         super().__init__()
         self.model = model
         self.reconstruction = _reconstruction(loss)

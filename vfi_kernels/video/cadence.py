@@ -65,8 +65,8 @@ def retimed(
             for frame, early in zip(near, _early([frame.item is None for frame in near]), strict=False):
                 frame.early = early
             yield from _placed(near.popleft())
-    for seen in near:
-        yield from _placed(seen)
+    while near:  # nor is one kept that has been given away
+        yield from _placed(near.popleft())
 
 
 def _placed(frame: _Seen[Item]) -> Iterator[tuple[Item, Fraction]]:

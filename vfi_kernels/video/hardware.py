@@ -15,7 +15,7 @@ from ._av import VideoError, av
 from .colour import repacked
 from .yuv import Layout
 
-__all__ = ["Decoder", "HWAccel", "check", "opened_by"]
+__all__ = ["Decoder", "HWAccel", "check", "decoder_of", "opened_by"]
 
 HWAccel = av.codec.hwaccel.HWAccel
 Opened = TypeVar("Opened")
@@ -89,3 +89,18 @@ class Decoder:
         unpacked = repacked(self._reformatter, frame, wanted.name)
         unpacked.color_range = frame.color_range
         return unpacked
+
+
+def decoder_of(stream: av.VideoStream, on_device: bool) -> av.VideoCodecContext | Decoder:
+    """The stream's own; where there is alpha beside VP8 or VP9, which it leaves, one that reads it."""
+    own = stream.codec_context
+    own.thread_type = "AUTO"
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if not name or tags.get("alpha_mode") != "1":
+        return Decoder(stream) if on_device else own
+    if on_device:
+        raise VideoError("no device reads its alpha")
+    decoder = av.CodecContext.create(name, "r")
+    decoder.options, decoder.thread_type = own.options, "AUTO"
+    return decoder

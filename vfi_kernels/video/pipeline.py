@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -210,12 +210,19 @@ def settled(items: Iterator[Made]) -> Iterator[Made]:
     So the thread that has the model waits for it, and `Profile` does not take its time for the encoder's.
     """
     before: Made | None = None
-    for item in chain(items, [None]):
+    end: Exception | None = None
+    while end is None:
+        try:
+            item = next(items)
+        except Exception as error:  # what was made before it is good: it may complete a chunk
+            item, end = None, error
         if before is not None:
             if before.codes is not None:
                 before.codes.wait()
             yield before
         before = item
+    if not isinstance(end, StopIteration):
+        raise end
 
 
 class Ahead(Generic[Item]):

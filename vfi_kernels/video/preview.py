@@ -17,6 +17,8 @@ from .colour import Converter, to_image, to_tensor
 from .encoding import Encoding, Writer, complete_or_absent
 from .metrics import psnr
 from .options import Options
+from .plan import schedule_for
+from .schedule import Span
 from .sources import Source, open_source
 
 __all__ = ["Judged", "preview", "sheet_row", "write_sheet"]
@@ -36,25 +38,41 @@ class Judged(NamedTuple):
     images: tuple[np.ndarray, ...]  # before, true, made, after
 
 
+class _Seen(NamedTuple):
+    """A source frame."""
+
+    number: int
+    time: Fraction
+    image: np.ndarray
+
+
 def preview(
     source: Path,
     clip: Path,
     sheet: Path,
     model: torch.nn.Module,
     *,
+    start: Fraction | int = 0,
     seconds: Fraction | int = 10,
+    factor: Fraction | int | None = None,
+    fps: Fraction | int | None = None,
+    worst: int = WORST,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> list[Judged]:
-    """Write a clip, the source on the left and at the double rate on the right, and a picture of the worst
-    frames: those that a model which is given their two neighbours fails at most.
+    """Write a clip, the source on the left and interpolated on the right, and a picture of the worst frames:
+    those that a model which is given their two neighbours fails at most.
 
     Args:
         source: video file.
         clip: video to write.
         sheet: PNG to write.
         model: as `vfi_kernels.models.create` gives.
-        seconds: how much of the source, from its start.
+        start: where to begin, in seconds after the first frame.
+        seconds: how much of the source.
+        factor: output rate over source rate; 2 where neither this nor `fps` is given.
+        fps: output rate, frames a second.
+        worst: how many frames the picture shows.
         device: where the model runs.
         progress: called after every source frame with how many there were, and None.
 
@@ -62,53 +80,72 @@ def preview(
         The worst frames, the worst first.
 
     Raises:
-        VideoError: a file cannot be read or written, or holds less than three frames.
+        ValueError: both `factor` and `fps`, or one that is not positive.
+        VideoError: a file cannot be read or written, or there are less than three frames.
     """
     model = model.to(device).eval()
-    worst: list[tuple[float, int, Judged]] = []
-    with open_source(source, Options()) as reader, complete_or_absent(clip) as unfinished:
-        if not reader.rate:
-            raise VideoError(f"{source}: states no frame rate")
-        colour = Converter(reader.first, siting=reader.siting)
-        shown = ((to_image(colour.to_rgb(frame)[0]), time) for frame, time in reader.frames())
-        taken = _until(shown, Fraction(seconds))
-        with Writer(unfinished, _beside(clip, reader)) as writer, torch.inference_mode():
-            step = 1 / (2 * reader.rate)
-            reached = -1
+    options = Options(factor=factor, fps=fps)
+    found: list[tuple[float, int, Judged]] = []
+    with open_source(source, options) as reader, complete_or_absent(clip) as unfinished:
+        schedule = schedule_for(reader, options)
+        with Writer(unfinished, _beside(clip, reader, schedule.fps)) as writer, torch.inference_mode():
+            origin = None
 
-            def show(left: np.ndarray, right: np.ndarray, time: Fraction) -> None:
-                nonlocal reached
-                place = round(time / step)
-                if place > reached:  # of frames closer to each other than the clip's own, the first
-                    pair = to_tensor(np.concatenate([left, right], 1))
-                    writer.write(writer.colour.from_rgb(pair), place)
-                    reached = place
+            def show(left: _Seen, right: _Seen | None, stop: Fraction) -> None:
+                """`left` until `stop`, and what lies between it and `right`; None holds it."""
+                span = Span(left.number, left.time - origin, stop - origin, right is None)
+                for slot in schedule.slots(span):
+                    made = left.image
+                    if not slot.original:
+                        made = _between(model, left.image, right.image, float(slot.timestep), device)
+                    pair = to_tensor(np.concatenate([left.image, made], 1))
+                    writer.write(writer.colour.from_rgb(pair), round(slot.time * schedule.fps))
 
             before = left = None
             cuts = scenes.CutDetector()
-            for number, (image, time) in enumerate(taken):
-                cut = cuts(scenes.thumbnail(image))
+            for done, seen in enumerate(_frames(reader, Fraction(start)), 1):
+                origin = seen.time if origin is None else origin
+                if seen.time >= start + seconds:
+                    if left is not None:
+                        show(left, None, seen.time)
+                    break
+                cut = cuts(scenes.thumbnail(seen.image))
                 if left is not None:
-                    middle = left[0] if cut else _between(model, left[0], image, 0.5, device)
-                    show(left[0], left[0], left[1])
-                    show(left[0], middle, (left[1] + time) / 2)
-                if before is not None and not cut and before[1] < left[1] < time:
-                    at = float((left[1] - before[1]) / (time - before[1]))
-                    made = _between(model, before[0], image, at, device)
-                    score = psnr(left[0], made)
-                    judged = Judged(score, number - 1, left[1], (before[0], left[0], made, image))
-                    heapq.heappush(worst, (-score, number, judged))
-                    if len(worst) > WORST:
-                        heapq.heappop(worst)
-                before, left = (None if cut else left), (image, time)
-                progress(number + 1, None)
-            for k in range(2 if left else 0):  # the last frame, for as long as the others
-                show(left[0], left[0], left[1] + k * step)
-    if not worst:
+                    show(left, None if cut else seen, seen.time)
+                if before is not None and not cut and before.time < left.time < seen.time:
+                    at = float((left.time - before.time) / (seen.time - before.time))
+                    made = _between(model, before.image, seen.image, at, device)
+                    score = psnr(left.image, made)
+                    images = before.image, left.image, made, seen.image
+                    judged = Judged(score, left.number, left.time, images)
+                    heapq.heappush(found, (-score, left.number, judged))
+                    if len(found) > worst:
+                        heapq.heappop(found)
+                before, left = (None if cut else left), seen
+                progress(done, None)
+            else:
+                if left is not None:
+                    show(left, None, reader.end)
+    if not found:
         raise VideoError(f"{source}: a preview needs three frames")
-    ordered = [judged for _, _, judged in sorted(worst, reverse=True)]
+    ordered = [judged for _, _, judged in sorted(found, reverse=True)]
     write_sheet(sheet, [sheet_row(*judged.images) for judged in ordered])
     return ordered
+
+
+def _frames(reader: Source, start: Fraction) -> Iterator[_Seen]:
+    """The frames from a time on, by their numbers in the whole."""
+    colour = Converter(reader.first, siting=reader.siting)
+    frames, first = reader.frames(), 0
+    if start:
+        marks = reader.marks()
+        keys = [number for number, (time, _, key) in enumerate(marks) if key and time <= start]
+        if keys and reader.seekable:
+            first = keys[-1]
+            frames = reader.frames_from(marks[first][1])
+    for number, (frame, time) in enumerate(frames, first):
+        if time >= start:
+            yield _Seen(number, time, to_image(colour.to_rgb(frame)[0]))
 
 
 def sheet_row(before: np.ndarray, true: np.ndarray, made: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -131,15 +168,6 @@ def write_sheet(path: Path, rows: list[np.ndarray]) -> None:
             raise VideoError(f"{path}: cannot be written as an image")
 
 
-def _until(
-    frames: Iterator[tuple[np.ndarray, Fraction]], end: Fraction
-) -> Iterator[tuple[np.ndarray, Fraction]]:
-    for image, time in frames:
-        if time >= end:
-            return
-        yield image, time
-
-
 def _between(
     model: torch.nn.Module, a: np.ndarray, b: np.ndarray, at: float, device: torch.device | str
 ) -> np.ndarray:
@@ -148,10 +176,10 @@ def _between(
     return to_image(model.interpolate(to_tensor(a, device), to_tensor(b, device), [at])[0, 0])
 
 
-def _beside(clip: Path, reader: Source) -> Encoding:
-    """Two frames side by side, at twice the rate."""
+def _beside(clip: Path, reader: Source, fps: Fraction) -> Encoding:
+    """Two frames side by side."""
     wide = av.VideoFrame(2 * reader.first.width, reader.first.height, "rgb24")
-    return Encoding(clip, wide, fps=2 * reader.rate, aspect=reader.aspect)
+    return Encoding(clip, wide, fps=fps, aspect=reader.aspect)
 
 
 def _small(image: np.ndarray) -> np.ndarray:

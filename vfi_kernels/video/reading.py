@@ -174,7 +174,7 @@ class Reader:
             raise VideoError(f"{self.path}: holds no video stream")
         if alone:  # and before this decodes
             self.siting = signalling.chroma_siting(self._stream)
-        self._decoder = _decoder_of(self._stream, on_device)
+        self._decoder = hardware.decoder_of(self._stream, on_device)
         self.audio = list(self._container.streams.audio)
         self.tick = self._stream.time_base
         self.duration = self._stream.duration and self._stream.duration * self.tick
@@ -395,18 +395,3 @@ class Reader:
 
 def _place(frame: av.VideoFrame) -> str:
     return "" if frame.time is None else f" at {frame.time:.2f} s"
-
-
-def _decoder_of(stream: av.VideoStream, on_device: bool) -> av.VideoCodecContext | hardware.Decoder:
-    """The stream's own; where there is alpha beside VP8 or VP9, which it leaves, one that reads it."""
-    own = stream.codec_context
-    own.thread_type = "AUTO"
-    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
-    tags = {key.lower(): value for key, value in stream.metadata.items()}
-    if not name or tags.get("alpha_mode") != "1":
-        return hardware.Decoder(stream) if on_device else own
-    if on_device:
-        raise VideoError("no device reads its alpha")
-    decoder = av.CodecContext.create(name, "r")
-    decoder.options, decoder.thread_type = own.options, "AUTO"
-    return decoder
