@@ -258,6 +258,31 @@ def test_gif_in(tmp_path: Path) -> None:
     assert levels == [0, 20, 40, 60, 80, 90, 100, 110, 120, 120]
 
 
+def test_apng_in(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.apng", 10, 4, codec="apng", pixels="rgb24", size=(32, 24))
+    made = run(source, tmp_path / "out.mkv", factor=1)
+    assert [frame.pts * frame.time_base for frame in made] == [F(k, 10) for k in range(4)]
+    for k, frame in enumerate(made):
+        assert np.array_equal(frame.to_ndarray(format="rgb24"), picture(k, 32, 24))
+    with pytest.raises(VideoError, match=r"in\.png: is an animation, which is read under a name in \.apng"):
+        run(source.rename(tmp_path / "in.png"), tmp_path / "no.mkv")
+
+
+def test_photos_keep_their_rotation(tmp_path: Path) -> None:
+    """As the camera notes it."""
+    tags = struct.pack("<4sIHHHIHHI", b"II*\0", 8, 1, 0x112, 3, 1, 6, 0, 0)  # one: orientation 6
+    exif = b"Exif\0\0" + tags
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        file = still(tmp_path / "in" / f"{k}.jpg", k, "mjpeg", "yuvj420p")
+        photo = file.read_bytes()
+        file.write_bytes(photo[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + photo[2:])
+    assert run(tmp_path / "in", tmp_path / "out.mkv")[0].rotation == -90
+    told: list[str] = []
+    interpolate(tmp_path / "in", tmp_path / "%d.png", BLEND, warn=told.append)
+    assert told == ["image2 does not hold the rotation of -90 degrees; an .mkv output does"]
+
+
 def test_gif_out(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mkv", 10, 4, codec="ffv1", pixels="bgr0", size=(32, 24))
     interpolate(source, tmp_path / "out.gif", BLEND, warn=pytest.fail)
@@ -379,6 +404,13 @@ def test_options_of_images(tmp_path: Path, folder: Path, capsys: pytest.CaptureF
     assert len(times_of(tmp_path / "out.mkv")) == 6
     assert cli.main(["info", str(folder)]) == 0
     assert "images" in capsys.readouterr().out
+
+
+def test_odd_size_of_full_hd(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", count=2, codec="ffv1", size=(1917, 1077))
+    made = run(source, tmp_path / "out.mkv")
+    assert {(frame.width, frame.height, frame.format.name) for frame in made} == {(1917, 1077, "yuv420p")}
+    assert [planes_of(frame) for frame in made[::2]] == [planes_of(frame) for frame in frames_of(source)]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1"])
