@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 __all__ = [
     "BUG",
@@ -67,9 +67,9 @@ def failure_of(error: Exception, hint: str = "") -> Failure:
     return failure
 
 
-def event(kind: str, **values: Any) -> None:
-    """A line of JSON for programs."""
-    print(json.dumps({"event": kind, **values}), flush=True)
+def event(kind: str, to: TextIO | None = None, **values: Any) -> None:
+    """A line of JSON for programs, on stdout or `to`."""
+    print(json.dumps({"event": kind, **values}), file=to, flush=True)
 
 
 def first_line(error: BaseException) -> str:

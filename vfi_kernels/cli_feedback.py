@@ -32,6 +32,7 @@ class Feedback:
 
     def __init__(self, as_json: bool = False, with_profile: bool = False) -> None:
         self._json, self._with_profile = as_json, with_profile
+        self._stdout = sys.stdout  # Ray's is not ours: `video.cluster`
         self._bar, self._plan, self._profile = None, None, None
         self._begin = self._last = time.monotonic()
         self._first: int | None = None
@@ -134,7 +135,7 @@ class Feedback:
 
     def _event(self, kind: str, **values: Any) -> None:
         if self._json:
-            event(kind, **values)
+            event(kind, self._stdout, **values)
 
 
 def _rounded(value: float | None) -> float | None:

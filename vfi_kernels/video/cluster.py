@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 
 from . import plan as plans
 from ._av import VideoError
@@ -31,21 +34,14 @@ def make(plan: plans.Plan, indices: list[int], progress: Callable[[int], None]) 
         ImportError: Ray is not installed.
         VideoError: what the first task raises that fails.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("--engine ray needs Ray: pip install 'vfi-kernels[ray]'") from error
     begin = time.perf_counter()
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    try:
+    done = 0
+    with _connected() as ray:
+        progress(done)  # the rate counts from here, not from the first chunk's end
         task = ray.remote(
             max_retries=RETRIES, num_gpus=1 if plan.options.device == "cuda" else 0, num_cpus=1
         )(_chunk)
         waiting = [task.remote(str(plan.folder), index) for index in indices]
-        done = 0
-        progress(done)  # the rate counts from here, not from the first chunk's end
         while waiting:
             ready, waiting = ray.wait(waiting)
             try:
@@ -55,10 +51,25 @@ def make(plan: plans.Plan, indices: list[int], progress: Callable[[int], None]) 
             except ray.exceptions.RayError as error:
                 raise VideoError(f"Ray: {error}") from error
             progress(done)
-        return Profile(done, time.perf_counter() - begin, ())
-    finally:
-        if ours:
-            ray.shutdown()
+    return Profile(done, time.perf_counter() - begin, ())
+
+
+@contextmanager
+def _connected() -> Iterator[ModuleType]:
+    """Ray, begun and ended here unless it runs already."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("--engine ray needs Ray: pip install 'vfi-kernels[ray]'") from error
+    ours = not ray.is_initialized()
+    with redirect_stdout(sys.stderr):  # it tells of workers that die, between our lines of JSON
+        try:
+            if ours:
+                ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+            yield ray
+        finally:
+            if ours:
+                ray.shutdown()
 
 
 def _chunk(folder: str, index: int) -> int:
