@@ -48,6 +48,7 @@ SYSTEMS = {
     "rife_small": (64, 25, 0.7),
     "rife_m_small": (64, 25, 0.7),
     "rife_v4_small": (64, 40, 0.7),
+    "default": (64, 40, 0.8),
 }
 
 
