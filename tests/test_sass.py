@@ -337,6 +337,7 @@ CASES = [
     ("voxel_flow", "forward", "uint8", 5, False),
     ("sepconv_pair", "forward", "float32", 17, False),
     ("sepconv_pair", "forward", "float32", 5, False),
+    ("sepconv_pair", "backward", "float32", 5, False),
     ("backwarp_multi", "forward", "float32", 5, True),
     ("warp_blend", "forward", "float16", 5, True),
     ("voxel_flow", "forward", "uint8", 5, True),

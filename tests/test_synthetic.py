@@ -218,6 +218,18 @@ def test_a_scene_is_its_seed_and_number() -> None:
         scenes[6]
 
 
+@pytest.mark.parametrize(("rarity", "quarter", "half"), [(2, 0.5, 0.71), (1, 0.25, 0.5), (0, 0, 0)])
+def test_rarity_of_fast_motion(rarity: float, quarter: float, half: float) -> None:
+    """The shares of ways, of what moves, that are shorter than a quarter and a half of the longest."""
+    scenes, _ = Synthetic(SIZE, limits=Limits(layers=2, camera=12, rarity=rarity)).scenes(range(150))
+    ways = (scenes.camera[1] - scenes.camera[0])[:, 0, :2].norm(dim=1) / 12
+    ways = ways[ways > 0]
+    assert 0.7 < len(ways) / 150 < 0.9
+    assert ways.max() <= 1 + 1e-6
+    assert (ways < 0.25).float().mean() == pytest.approx(quarter, abs=0.12)
+    assert (ways < 0.5).float().mean() == pytest.approx(half, abs=0.12)
+
+
 def test_endless_batches() -> None:
     scenes = Synthetic((16, 24), flows=False)
     ranks = [list(islice(scenes.batches(2, rank=rank, ranks=2), 2)) for rank in (0, 1)]

@@ -48,6 +48,7 @@ SYSTEMS = {
     "rife_small": (64, 25, 0.7),
     "rife_m_small": (64, 25, 0.7),
     "rife_v4_small": (64, 40, 0.7),
+    "default": (64, 40, 0.8),
 }
 
 
@@ -55,6 +56,8 @@ SYSTEMS = {
 def test_overfits_one_batch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     side, steps, left = SYSTEMS[name]
     changes = [f"data.size=[{side}, {side}]", f"steps={steps}", "batch=2", "log=1", "validation.samples=1"]
+    if "sepconv" in name:  # near blend there is little left to lose
+        changes.append("model.options={}")
     stream = sources.stream
     monkeypatch.setattr(sources, "stream", lambda *arguments: repeat(next(stream(*arguments))))
     trainer = Trainer(recipes.load(name, [*changes, "schedule={kind: constant}"]), tmp_path, ALONE)

@@ -40,6 +40,8 @@ def run(source: Path, target: Path, **options: object) -> list[Fraction]:
         (F(24000, 1001), {"fps": 60}, F(60), 26),  # 0.41708 s: 25.025 intervals
         (50, {"fps": F(25)}, F(25), 5),  # fewer frames is a rate like any other
         (25, {"factor": F(5, 2)}, F(125, 2), 25),
+        (30, {"fps": 240}, F(240), 80),
+        (F(24000, 1001), {"fps": F(24)}, F(24), 11),
     ],
 )
 def test_count_stamps_and_duration(

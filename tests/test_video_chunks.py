@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -26,9 +25,8 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Options, Reader, VideoError, chunks, interpolate, jobs, muxing, reading, scenes
+from vfi_kernels.video import Options, Reader, VideoError, chunks, interpolate, jobs, muxing, scenes
 from vfi_kernels.video import plan as plans
-from vfi_kernels.video.reading import packets
 
 F = Fraction
 BLEND = models.create("blend")
@@ -94,36 +92,6 @@ def test_parts_make_the_same_file(
     if "codec" in wishes and wishes["codec"] == "ffv1":
         whole, made = frames_of(tmp_path / f"one-{target}"), frames_of(tmp_path / target)
         assert [f.to_ndarray().tobytes() for f in whole] == [f.to_ndarray().tobytes() for f in made]
-
-
-def test_chunks_are_found_without_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk reads what it needs, not all that lies before it."""
-    source, read = clip_of(tmp_path, "in.ts", 600, sound=None), 0
-
-    def counted(*given: Any) -> Iterator[av.Packet]:
-        nonlocal read
-        for packet in packets(*given):
-            read += 1
-            yield packet
-
-    plan = jobs.begin(
-        source, tmp_path / "out.ts", Options(chunk_seconds=F(2)), BLEND, warn=lambda message: None
-    )
-    assert len(plan.chunks) == 12
-    monkeypatch.setattr(reading, "packets", counted)
-    for index in range(12):
-        chunks.make(plan, BLEND, [index])
-    assert read < 12 * (50 + 100)  # from the start they would be 600 * 12 / 2 and more
-
-
-def test_chunks_that_have_to_read_all_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, told in (("in.h264", "4 of 5 chunks have to decode all that lies before them"), ("in.ts", "")):
-        source = clip_of(tmp_path, name, sound=None)
-        words = ["plan", source, tmp_path / f"{name}.mkv", "--model", "blend", "--chunk-seconds", "0.4"]
-        assert cli.main([str(word) for word in words]) == 0
-        error = capsys.readouterr().err
-        assert told in error
-        assert error.count("\n") == bool(told)
 
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.ts"])

@@ -255,6 +255,14 @@ def test_hdr10_data_that_is_lost_is_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER"])
+def test_hdr_data_of_each_frame_is_told(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(signalling, "side_data", lambda frame: {kind: b""})
+    frame = av.VideoFrame(64, 48, "yuv420p10le")
+    losses = ["HDR: Dolby Vision's and HDR10+'s data for each frame are not kept"]
+    assert signalling.encoder_options(frame, "libx265", None)[1] == losses
+
+
 @pytest.mark.parametrize(
     ("pixels", "codec", "stored", "warning"),
     [

@@ -258,59 +258,29 @@ def test_gif_in(tmp_path: Path) -> None:
     assert levels == [0, 20, 40, 60, 80, 90, 100, 110, 120, 120]
 
 
-def test_gif_out(tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "in.mkv", 10, 4, codec="ffv1", pixels="bgr0", size=(32, 24))
-    interpolate(source, tmp_path / "out.gif", BLEND, warn=pytest.fail)
-    assert times_of(tmp_path / "out.gif") == [F(5 * k, 100) for k in range(8)]
-    for k, frame in enumerate(frames_of(tmp_path / "out.gif")[::2]):
-        gap = np.abs(frame.to_ndarray(format="rgb24").astype(int) - picture(k, 32, 24))
-        assert gap.mean() < 8  # 256 colours
+def test_apng_in(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.apng", 10, 4, codec="apng", pixels="rgb24", size=(32, 24))
+    made = run(source, tmp_path / "out.mkv", factor=1)
+    assert [frame.pts * frame.time_base for frame in made] == [F(k, 10) for k in range(4)]
+    for k, frame in enumerate(made):
+        assert np.array_equal(frame.to_ndarray(format="rgb24"), picture(k, 32, 24))
+    with pytest.raises(VideoError, match=r"in\.png: is an animation, which is read under a name in \.apng"):
+        run(source.rename(tmp_path / "in.png"), tmp_path / "no.mkv")
+
+
+def test_photos_keep_their_rotation(tmp_path: Path) -> None:
+    """As the camera notes it."""
+    tags = struct.pack("<4sIHHHIHHI", b"II*\0", 8, 1, 0x112, 3, 1, 6, 0, 0)  # one: orientation 6
+    exif = b"Exif\0\0" + tags
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        file = still(tmp_path / "in" / f"{k}.jpg", k, "mjpeg", "yuvj420p")
+        photo = file.read_bytes()
+        file.write_bytes(photo[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + photo[2:])
+    assert run(tmp_path / "in", tmp_path / "out.mkv")[0].rotation == -90
     told: list[str] = []
-    interpolate(source, tmp_path / "fast.gif", BLEND, fps=60, warn=told.append)
-    assert told == ["GIF counts hundredths of a second, and browsers show 50 frames in one at most; got 60"]
-
-
-@pytest.mark.parametrize("name", ["out/%05d.png", "out", "%03d.jpg"])
-def test_image_files_out(tmp_path: Path, name: str) -> None:
-    source = make_clip(tmp_path / "in.mkv", 10, 3, codec="ffv1", pixels="bgr0", size=(32, 24))
-    target = tmp_path / name
-    (tmp_path / "out").mkdir(exist_ok=True)
-    assert interpolate(source, target, BLEND, warn=lambda line: None) == 6
-    files = files_of(target)
-    first = {"out/%05d.png": "00000.png", "out": "000000.png", "%03d.jpg": "000.jpg"}[name]
-    assert files[0].name == first
-    assert len(files) == 6
-    for k, file in enumerate(files[::2]):
-        gap = np.abs(frames_of(file)[0].to_ndarray(format="rgb24").astype(int) - picture(k, 32, 24))
-        assert gap.max() <= (0 if first.endswith("png") else 60)
-    with pytest.raises(VideoError, match="exists already; --overwrite"):
-        interpolate(source, target, BLEND)
-    interpolate(source, target, BLEND, factor=1, overwrite=True, warn=lambda line: None)
-    assert len(files_of(target)) == 3
-    assert not [path for path in tmp_path.rglob("*") if ".part" in path.name or path.suffix == ".vfi"]
-
-
-def test_other_images_of_a_folder_stay(tmp_path: Path) -> None:
-    """Those that the pattern would not have written, whatever digits their names are."""
-    source = make_clip(tmp_path / "in.mkv", 10, 2, codec="ffv1", pixels="bgr0", size=(32, 24))
-    (tmp_path / "out").mkdir()
-    others = [tmp_path / "out" / name for name in ("7.png", "2024.png", "0000001.png")]
-    for target in (tmp_path / "out" / "%06d.png", tmp_path / "out"):
-        interpolate(source, tmp_path / "out" / "%06d.png", BLEND, overwrite=True)
-        for other in others:
-            other.write_bytes(b"mine")
-        interpolate(source, target, BLEND, factor=1, overwrite=True)
-        assert [other.read_bytes() for other in others] == [b"mine"] * 3
-        assert len(list((tmp_path / "out").iterdir())) == 2 + 3
-
-
-def test_10_bits_become_16_in_png(tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "in.mkv", 10, 2, codec="ffv1", pixels="yuv444p10le", size=(32, 24))
-    interpolate(source, tmp_path / "%03d.png", BLEND, warn=pytest.fail)
-    assert {frames_of(file)[0].format.name for file in files_of(tmp_path / "%03d.png")} == {"rgb48be"}
-    back = run(tmp_path / "%03d.png", tmp_path / "back.mkv", factor=1)
-    given = [frame.to_ndarray(format="gbrp16le") for frame in frames_of(source)]
-    assert np.abs(back[0].to_ndarray(format="gbrp16le").astype(int) - given[0]).max() <= 300  # of 65535
+    interpolate(tmp_path / "in", tmp_path / "%d.png", BLEND, warn=told.append)
+    assert told == ["image2 does not hold the rotation of -90 degrees; an .mkv output does"]
 
 
 def command(*arguments: object) -> int:
@@ -379,6 +349,13 @@ def test_options_of_images(tmp_path: Path, folder: Path, capsys: pytest.CaptureF
     assert len(times_of(tmp_path / "out.mkv")) == 6
     assert cli.main(["info", str(folder)]) == 0
     assert "images" in capsys.readouterr().out
+
+
+def test_odd_size_of_full_hd(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", count=2, codec="ffv1", size=(1917, 1077))
+    made = run(source, tmp_path / "out.mkv")
+    assert {(frame.width, frame.height, frame.format.name) for frame in made} == {(1917, 1077, "yuv420p")}
+    assert [planes_of(frame) for frame in made[::2]] == [planes_of(frame) for frame in frames_of(source)]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1"])

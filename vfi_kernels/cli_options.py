@@ -76,7 +76,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--retime-duplicates",
         action="store_true",
-        help="make runs of 2 to 4 equal frames one that lasts as long, so that movement goes on through them",
+        help="make runs of 2 to 4 equal frames one that lasts as long, at even distances in telecined film",
     )
     cli_models.add_model(command, file)
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")

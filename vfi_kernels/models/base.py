@@ -229,10 +229,8 @@ def _checkable(values: Tensor) -> bool:
 
 
 def per_entry(shared: Tensor, entries: int) -> Tensor:
-    """[N, ...] for N pairs -> [N*T, ...] for their timesteps, pair by pair; T = 1 copies nothing."""
-    if shared.shape[0] == entries:
-        return shared
-    return shared.repeat_interleave(entries // shared.shape[0], 0)
+    """[N, ...] for N pairs -> [N*T, ...] for their timesteps, pair by pair; N = 1 or T = 1 copies nothing."""
+    return shared[:, None].expand(-1, entries // shared.shape[0], *shared.shape[1:]).flatten(0, 1)
 
 
 def like_weights(tensor: Tensor, layer: nn.Module) -> Tensor:

@@ -201,9 +201,9 @@ class RIFE(Rife):
         return block([*known, step.warped0, step.warped1, step.mask, *more], step.flow, scale)
 
     def _refined(self, frame0: Tensor, frame1: Tensor, step: Step, merged: Tensor) -> Tensor:
-        features = zip(self.contextnet(frame0), self.contextnet(frame1), strict=True)
         flow, context = step.flow, []
-        for level, (features0, features1) in enumerate(features):
+        for level, features in enumerate(self.contextnet(torch.cat([frame0, frame1]))):
+            features0, features1 = features.chunk(2)
             if level > 0 or self.stride == 2:
                 flow = resized(flow, 0.5) * 0.5
             context.append([*warp([features0], flow[:, :2]), *warp([features1], flow[:, 2:])])

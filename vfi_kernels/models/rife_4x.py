@@ -137,8 +137,9 @@ class RIFE4(Rife):
         """The last block's estimate for frames [N, 3, H, W] and times [N*T]."""
         images0, images1 = [frame0], [frame1]
         if self.design.encoder:
-            images0.append(self.encode(frame0))
-            images1.append(self.encode(frame1))
+            features0, features1 = self.encode(torch.cat([frame0, frame1])).chunk(2)
+            images0.append(features0)
+            images1.append(features1)
         scales = [scale / self.scale for scale in self.design.scales]
         ensemble = [self.ensemble] * len(scales)
         last, correction = self._blocks(images0, images1, times, scales, ensemble)

@@ -117,8 +117,8 @@ class SepConvPlus(Interpolator):
         with torch.no_grad():
             both = torch.stack([frame0, frame1], 1).float()
             deviation, mean = torch.std_mean(both, (1, 2, 3, 4), correction=0, keepdim=True)
-            frames = ((both - mean) / (deviation + 1e-7)).unbind(1)
-        x = torch.cat([self.netInput(bgr(frame, self.netInput)) for frame in frames], 1)
+            frames = ((both - mean) / (deviation + 1e-7)).flatten(0, 1)
+        x = self.netInput(bgr(frames, self.netInput)).unflatten(0, (-1, 2)).flatten(1, 2)
         x = self.netDecode(self.netEncode(x))
         return self.netVerone(x), self.netHorone(x), self.netVertwo(x), self.netHortwo(x)
 

@@ -132,6 +132,8 @@ class Images:
         self._keep_going = keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
         files = files_of(self.path, gaps=keep_going)
+        if len(files) == 1 and _is_apng(files[0]):
+            raise VideoError(f"{self.path}: is an animation, which is read under a name in .apng")
         self.rate = rate or RATE
         self.tick = 1 / self.rate
         self._pictures: list[Callable[[], av.VideoFrame]] = [
@@ -228,6 +230,13 @@ def picture(path: Path, limit: int = limits.MAX_PIXELS) -> av.VideoFrame:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts numbers in names by their value: 2 before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _is_apng(path: Path) -> bool:
+    """Whether a PNG is one of several frames, of which FFmpeg's reader of images knows the first."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return head.startswith(b"\x89PNG") and b"acTL" in head.partition(b"IDAT")[0]
 
 
 def _animation(path: Path, limit: int) -> list[int]:

@@ -148,9 +148,9 @@ class _Output:
         with guarded(str(plan.target)):
             self.container = encoding.open(place)
             self.video = None if sequences.is_gif(plan.target) else encoding.add_to(self.container)
+        streams.set_rotation(reader.first, self.container, self.video, warn)
         if isinstance(reader, Images):
             return
-        streams.set_rotation(reader.first, self.container, self.video, warn)
         sound = options.slow_motion_audio if options.slow_motion != 1 else "keep"
         if reader.audio and sound == "drop":
             warn("sound left out: --slow-motion-audio stretch keeps it, at its pitch")

@@ -44,7 +44,7 @@ class Options:
         scene_cuts: whether to look for cuts.
         scene_threshold: what a cut scores at least, in (0, 1]; lower finds more.
         duplicates: "retime" makes a run of up to four equal frames one that lasts as long, so that movement
-            goes on through it.
+            goes on through it; those of a telecine are at even distances: `cadence`.
         source_fps: images a second, where the source is images; 25 where it is not given.
         codec: video encoder, for example libx264 or, lossless, ffv1.
         crf: constant rate factor of the encoder: lower is better and larger.
