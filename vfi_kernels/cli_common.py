@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "first_line",
     "rate",
     "ratio",
+    "tell",
     "warn",
     "whole",
 ]
@@ -65,6 +67,15 @@ def failure_of(error: Exception, hint: str = "") -> Failure:
     failure = Failure("; ".join(filter(None, [words, hint])), code=code)
     failure.__cause__ = error
     return failure
+
+
+def tell(failure: Failure) -> None:
+    """A failure on stderr: its line, what follows it, and above it the traceback where it is our mistake."""
+    if failure.code == BUG:
+        traceback.print_exception(failure.__cause__)
+    print(f"{failure.program}: error: {failure}", file=sys.stderr)
+    for line in failure.details:
+        print(line, file=sys.stderr)
 
 
 def event(kind: str, to: TextIO | None = None, **values: Any) -> None:

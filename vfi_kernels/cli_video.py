@@ -95,7 +95,7 @@ def _interpolate(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     from . import models, video
 
     options = video.Options(**wishes(parser, arguments))
-    place = device(parser, arguments.device)
+    place = device(parser, arguments.device, here=arguments.engine == "local")
 
     def model() -> Interpolator:
         return models.create(options.model, checkpoint=options.checkpoint, **options.model_options)

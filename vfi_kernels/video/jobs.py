@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from .. import models
-from . import chunks, cluster, images, muxing, sequences, signature
+from . import chunks, cluster, cutting, images, muxing, sequences, signature
 from . import plan as plans
 from ._av import VideoError
 from .options import Options, digest
@@ -115,9 +115,11 @@ def run(
 
     Raises:
         Busy: another process makes some of them; all others are there.
-        VideoError: the source or the weights are not those of the plan; a file cannot be read or written.
+        VideoError: the source, the weights or the versions of packages are not those of the plan; a file
+            cannot be read or written.
     """
     plan.check_source()
+    plan.check_versions()
     options = plan.options
     model = models.create(options.model, checkpoint=options.checkpoint, **options.model_options)
     if digest(model) != options.weights:
@@ -187,7 +189,7 @@ def _begun(
     source, target = Path(source), Path(target)
     check_target(source, target, overwrite or resume)
     with open_source(source, options) as reader:
-        schedule = plans.schedule_for(reader, options)
+        schedule = cutting.schedule_for(reader, options)
         options = replace(
             options,
             model=options.model or type(model).__name__,
@@ -197,7 +199,7 @@ def _begun(
         marks = reader.marks()
         plan = plans.make(source, target, reader, marks, options)
         muxing.check(plan, reader, warn)
-        total = schedule.count(plans.end_of(reader, marks))
+        total = schedule.count(cutting.end_of(reader, marks))
     with plan.held():
         if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
             _go_on(plan, overwrite, resume)

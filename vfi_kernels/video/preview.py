@@ -14,10 +14,10 @@ import torch
 from . import scenes
 from ._av import VideoError, av
 from .colour import Converter, to_image, to_tensor
+from .cutting import schedule_for
 from .encoding import Encoding, Writer, complete_or_absent
 from .metrics import psnr
 from .options import Options
-from .plan import schedule_for
 from .schedule import Span
 from .sources import Source, open_source
 
