@@ -37,10 +37,10 @@ each = pytest.mark.parametrize("name", MIDDLE + ANY_TIME)
 
 
 @cache
-def model(name: str) -> Interpolator:
+def model(name: str, **options: object) -> Interpolator:
     """With random weights that make motion of a few pixels and kernels whose sums are not near zero."""
     torch.manual_seed(1)
-    made = models.create(name)
+    made = models.create(name, **options)
     for layer, values in made.state_dict().items():
         if "lastconv" in layer and layer.endswith("bias"):
             values.uniform_(-0.3, 0.3)
@@ -128,27 +128,27 @@ def test_autocast_keeps_flow_in_float32(name: str, monkeypatch: pytest.MonkeyPat
     assert (made - net(*pair)).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("name", ["dvf", "superslomo", "rife", "rife_m", "rife_v4.6", "rife_v4.26"])
+@pytest.mark.parametrize(
+    ("name", "last", "options"),
+    [("dvf", "conv4", {}), ("dvf", "fuse", {"multiscale": True}), ("superslomo", "conv3", {})]
+    + [(name, "lastconv", {}) for name in ("rife", "rife_m", "rife_v4.6", "rife_v4.26")],
+)
 @torch.inference_mode()
-def test_flow_has_the_digits_of_float32(name: str) -> None:
+def test_flow_has_the_digits_of_float32(name: str, last: str, options: dict[str, object]) -> None:
     """From the layers that make it on: what is float32 only afterwards has half the digits."""
-    pair, made = frames(32, 64), []
-    halved = models.create(name)
-    halved.load_state_dict(model(name).state_dict())
+    pair, heads = frames(32, 64), []
+    halved = models.create(name, **options)
+    halved.load_state_dict(model(name, **options).state_dict())
     halved.bfloat16()
-    for net in (model(name), halved):
-        last = [
-            m
-            for n, m in net.named_modules()
-            if n.endswith(("lastconv", "conv4", "conv3")) and "down" not in n
-        ]
-        hooks = [layer.register_forward_hook(lambda _, __, result: made.append(result)) for layer in last]
+    for net in (model(name, **options), halved):
+        layers = [layer for part, layer in net.named_modules() if part.endswith(last)]
+        hooks = [layer.register_forward_hook(lambda _, __, result: heads.append(result)) for layer in layers]
         with torch.autocast("cpu", torch.bfloat16, enabled=net is not halved):
             net(*pair)
         for hook in hooks:
             hook.remove()
-    heads = [result for result in made if result.dtype == torch.float32]
     assert len(heads) >= 2
+    assert {head.dtype for head in heads} == {torch.float32}
     for head in heads:
         assert (head.bfloat16() != head).float().mean() > 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Iterator
@@ -98,6 +99,35 @@ def test_compile(weights: Path, compiled: CompileCounter) -> None:
     assert compiled.frame_count == 2
     models.create("flow", compile=True)(*frames)  # OpenCV's, nothing to compile
     assert compiled.frame_count == 2
+
+
+@torch.inference_mode()
+def test_compiled_copies_have_their_own_weights(weights: Path, compiled: CompileCounter) -> None:
+    net, frames = models.create(NAME, checkpoint=weights, compile=True), pair()
+    made, twin = net(*frames), copy.deepcopy(net)
+    for parameter in twin.parameters():
+        parameter.zero_()
+    assert not torch.allclose(twin(*frames), made)
+    assert torch.equal(net(*frames), made)
+
+
+@torch.inference_mode()
+def test_compile_leaves_out_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OpenCV does breaks the graph of flow_refined; what follows is compiled."""
+    torch._dynamo.reset()
+    counter, compile = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **how: compile(f, backend=counter, **how))
+    frames, plain = pair(), models.create("flow_refined")
+    for block in plain.blocks:
+        torch.nn.init.normal_(block.lastconv[0].weight, std=0.05)
+    net = models.create("flow_refined", compile=True)
+    net.load_state_dict(plain.state_dict())
+    for times in ([0.5], [0.3], [0.25, 0.5]):
+        torch.testing.assert_close(net.interpolate(*frames, times), plain.interpolate(*frames, times))
+    assert counter.frame_count > 0
+    whole = torch.compile(lambda *given: plain(*given), dynamic=False)  # as a benchmark does
+    torch.testing.assert_close(whole(*frames), plain(*frames))
+    torch._dynamo.reset()
 
 
 def test_commands(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,7 @@ class Interpolator(nn.Module):
     """What layers compute in; None leaves that to the weights and the caller's autocast. See `prepare`."""
     layout: torch.memory_format = torch.preserve_format
     """How frames lie in memory when the network gets them."""
+    _compiled: Callable[..., Tensor] | None = None
 
     def prepare(
         self, *, precision: str = "float32", channels_last: bool = False, compile: bool = False
@@ -65,7 +66,8 @@ class Interpolator(nn.Module):
             self.layout = torch.channels_last
             self.to(memory_format=self.layout)
         if compile:
-            self.synthesize = torch.compile(self.synthesize, dynamic=False)
+            # Of the class and not of this model, whose copies would run its weights.
+            self._compiled = torch.compile(type(self).synthesize, dynamic=False)
         return self
 
     def forward(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor = 0.5) -> Tensor:
@@ -139,7 +141,7 @@ class Interpolator(nn.Module):
     def _run(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         pair = (self.fit(frame.to(memory_format=self.layout)) for frame in (frame0, frame1))
         with autocast(frame0, self.precision):
-            made = self.synthesize(*pair, times)
+            made = self._compiled(self, *pair, times) if self._compiled else self.synthesize(*pair, times)
         return self.restore(made, *frame0.shape[-2:]).to(frame0.dtype).unflatten(0, times.shape)
 
     def _halve(self, frame0: Tensor, frame1: Tensor, times: Sequence[Sequence[float]]) -> Tensor:

@@ -119,4 +119,4 @@ class DVF(Interpolator, VoxelFlowNetwork):
             fields.append(
                 F.interpolate(motion, scale_factor=1 << level, mode="bilinear", align_corners=False)
             )
-        return self.fuse(like_weights(torch.cat(fields, 1), self.fuse[0])).float().tanh()
+        return in_float32(self.fuse, torch.cat(fields, 1)).tanh()

@@ -83,6 +83,7 @@ class Flow(Interpolator):
         visible1 = vfi_kernels.backwarp(_visibility(flow10, flow01), flow_t1)
         return torch.cat([flow_t0, flow_t1], 1), torch.cat([visible0, visible1], 1)
 
+    @torch.compiler.disable  # OpenCV's part; what follows is compiled
     def flows(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """F01 and F10, [N, 2, H, W] float32 each, in pixels, for frames [N, 3, H, W]."""
         n, _, height, width = frame0.shape
