@@ -284,14 +284,24 @@ def read(path: Path) -> Plan:
         raise VideoError(f"{path}: is not a plan ({error!r})") from error
 
 
-def make(source: Path, target: Path, reader: Source, marks: list[Mark], options: Options) -> Plan:
+def make(
+    source: Path,
+    target: Path,
+    reader: Source,
+    marks: list[Mark],
+    options: Options,
+    part: tuple[Fraction, Fraction] | None = None,
+) -> Plan:
     """Cut the source into chunks of about `options.chunk_seconds`; `marks` are the reader's.
+
+    Args:
+        part: from when to when, seconds after the first frame: one chunk of it; None is all.
 
     Raises:
         VideoError: there is no such file, or the output would be too long.
     """
     size, modified = identity(source)
-    chunks = _chunks(reader, marks, options)
+    chunks = _chunks(reader, marks, options) if part is None else (_part(reader, marks, options, *part),)
     return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
 
 
@@ -327,6 +337,13 @@ def _chunks(reader: Source, marks: list[Mark], options: Options) -> tuple[Chunk,
         starts.append((time, Seek(marks[key][1], number - key) if key else None))
     stops = [start for start, _ in starts[1:]]
     return tuple(Chunk(start, stop, seek) for (start, seek), stop in zip(starts, [*stops, None], strict=True))
+
+
+def _part(reader: Source, marks: list[Mark], options: Options, start: Fraction, stop: Fraction) -> Chunk:
+    first = sum(time < start for time, _, _ in marks)
+    early = range(first - warm(options), 0, -1) if reader.seekable else ()
+    key = next((number for number in early if marks[number][2]), None)
+    return Chunk(start, stop, key and Seek(marks[key][1], first - key))
 
 
 def schedule_for(reader: Source, options: Options) -> schedules.ConstantRate | schedules.OwnTimes:
