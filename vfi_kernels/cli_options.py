@@ -28,8 +28,11 @@ def add_files(command: argparse.ArgumentParser, output: str | None = None) -> No
     )
 
 
-def add_rate(command: argparse.ArgumentParser) -> None:
-    """How many frames a second."""
+def add_wishes(command: argparse.ArgumentParser) -> None:
+    """What decides the output."""
+    command.add_argument(
+        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
+    )
     speed = command.add_mutually_exclusive_group()
     speed.add_argument("--factor", type=ratio, metavar="X", help="output rate over input rate (default: 2)")
     speed.add_argument(
@@ -39,14 +42,6 @@ def add_rate(command: argparse.ArgumentParser) -> None:
         help="output frames a second: 60, 12.5, 30000/1001; 23.976, 29.97, 59.94 and their like are NTSC's "
         "24000/1001, 30000/1001, 60000/1001",
     )
-
-
-def add_wishes(command: argparse.ArgumentParser) -> None:
-    """What decides the output."""
-    command.add_argument(
-        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
-    )
-    add_rate(command)
     command.add_argument(
         "--vfr",
         action="store_true",
@@ -123,7 +118,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--force", action="store_true", help="accept frames of any size and outputs of any length"
     )
-    command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+    command.add_argument("--overwrite", action="store_true", help="replace what exists")
 
 
 def add_hwaccel(command: argparse.ArgumentParser, default: str | None) -> None:

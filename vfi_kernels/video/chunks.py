@@ -22,9 +22,9 @@ from .locks import Busy, Lock
 from .pipeline import Ahead, Download, Made, Profile, Shown, Upload, Work, made, profile_of, settled
 from .plan import Plan, encoding_for, save
 from .sources import Source, open_source
-from .tiling import Tiled
+from .tiling import tiled
 
-__all__ = ["make"]
+__all__ = ["make", "works"]
 
 
 def make(
@@ -65,9 +65,9 @@ def make(
             encoding = encoding_for(reader, plan.target, options)
         device = torch.device(device)
         # What may fail on a device comes first: no thread is at work then that would have to be ended.
-        model = _fitted(model, options.tile).to(device).eval()
+        model = tiled(model, options.tile).to(device).eval()
         download = Download(device)
-        read = Ahead(_works(plan, filter(claims.take, indices), encoding, device), "read", stop)
+        read = Ahead(works(plan, filter(claims.take, indices), encoding, device), "read", stop)
         stack.callback(read.join)
         frames = made(read, schedule, model, options.batch, encoding.colour, download)
         ready = Ahead(settled(frames), "model", stop)
@@ -125,10 +125,6 @@ class _Claims:
     def __exit__(self, *_: object) -> None:
         for lock in self._locks.values():
             lock.release()
-
-
-def _fitted(model: torch.nn.Module, tile: int | None) -> torch.nn.Module:
-    return Tiled(model, tile) if tile else model
 
 
 def _write(
@@ -264,7 +260,7 @@ def _retimed(frames: Iterator[Shown]) -> Iterator[Shown]:
         yield shown
 
 
-def _works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
+def works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
     """The frames of these chunks, with what is between them, and the mark of each chunk's end."""
     source = before = None
     for index in indices:

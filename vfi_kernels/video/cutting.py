@@ -11,7 +11,7 @@ from ._av import VideoError
 from .options import Options
 from .sources import Source
 
-__all__ = ["Chunk", "Mark", "Seek", "check_length", "chunks_of", "end_of", "schedule_for", "warm"]
+__all__ = ["Chunk", "Mark", "Seek", "check_length", "chunk_of", "chunks_of", "end_of", "schedule_for", "warm"]
 
 # So many frames before a chunk its cut detector has to see to judge as if it had seen all.
 WARM = scenes.RECENT + 1
@@ -103,3 +103,11 @@ def chunks_of(reader: Source, marks: list[Mark], options: Options) -> tuple[Chun
         starts.append((time, Seek(marks[key][1], number - key) if key else None))
     stops = [start for start, _ in starts[1:]]
     return tuple(Chunk(start, stop, seek) for (start, seek), stop in zip(starts, [*stops, None], strict=True))
+
+
+def chunk_of(reader: Source, marks: list[Mark], options: Options, start: Fraction, stop: Fraction) -> Chunk:
+    """A part of the source as one chunk, which starts anywhere."""
+    first = sum(time < start for time, _, _ in marks)
+    early = range(first - warm(options), 0, -1) if reader.seekable else ()
+    key = next((number for number in early if marks[number][2]), None)
+    return Chunk(start, stop, key and Seek(marks[key][1], first - key))

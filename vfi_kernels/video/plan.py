@@ -30,7 +30,7 @@ import torch
 from .. import __version__
 from . import locks, sequences
 from ._av import VideoError, av
-from .cutting import Chunk, Mark, Seek, chunks_of, schedule_for
+from .cutting import Chunk, Mark, Seek, chunk_of, chunks_of, schedule_for
 from .encoding import Encoding, complete_or_absent
 from .options import Options
 from .sources import Source, identity
@@ -274,14 +274,24 @@ def read(path: Path) -> Plan:
         raise VideoError(f"{path}: is not a plan ({error!r})") from error
 
 
-def make(source: Path, target: Path, reader: Source, marks: list[Mark], options: Options) -> Plan:
+def make(
+    source: Path,
+    target: Path,
+    reader: Source,
+    marks: list[Mark],
+    options: Options,
+    part: tuple[Fraction, Fraction] | None = None,
+) -> Plan:
     """Cut the source into chunks of about `options.chunk_seconds`; `marks` are the reader's.
+
+    Args:
+        part: from when to when, seconds after the first frame: one chunk of it; None is all.
 
     Raises:
         VideoError: there is no such file, or the output would be too long.
     """
     size, modified = identity(source)
-    chunks = chunks_of(reader, marks, options)
+    chunks = (chunk_of(reader, marks, options, *part),) if part else chunks_of(reader, marks, options)
     return Plan(source.resolve(), size, modified, target.resolve(), options, chunks, versions())
 
 
