@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from . import cadence, limits, locks, scenes, sequences
 from . import schedule as schedules
 from ._av import VideoError
-from .encoding import Encoding, complete_or_absent
+from .encoding import Encoding, complete_or_absent, guarded
 from .options import Options
 from .sources import Source, identity
 
@@ -247,7 +247,7 @@ def clear(folder: Path, pattern: re.Pattern[str]) -> None:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    with complete_or_absent(path) as temporary:
+    with guarded(str(path)), complete_or_absent(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
