@@ -192,6 +192,13 @@ def test_images_that_unpack_to_too_much(tmp_path: Path) -> None:
     assert Images(tmp_path / "bomb.png", force=True).first.height == 2000
 
 
+def test_more_images_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_FRAMES", 2)
+    with pytest.raises(VideoError, match="more than 2; --force lifts the limit"):
+        Images(folder / "a_%d.png")
+    assert Images(folder / "a_%d.png", force=True).first.height == 24
+
+
 @pytest.fixture
 def animation(tmp_path: Path) -> Path:
     """An animated WebP of four frames."""

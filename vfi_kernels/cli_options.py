@@ -82,9 +82,8 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--crf",
         type=whole(0),
-        default=16,
         metavar="N",
-        help="quality, 0 (best) to 51, or 63 for AV1 and VP9 (default: %(default)s)",
+        help="quality, 0 (best) to 51, or 63 for AV1 and VP9 (default: 16)",
     )
     command.add_argument(
         "--preset",
@@ -173,9 +172,12 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "model_options": cli_models.options_for(parser, model, arguments, arguments.checkpoint),
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
     }
-    codec = given["codec"] or video.Options.codec
+    codec = video.sequences.codec_of(arguments.output) or given["codec"] or video.Options.codec
+    crf = video.Options.crf if arguments.crf is None else arguments.crf
+    if arguments.crf is not None and not video.encoding.has_quality(codec):
+        parser.error(f"argument --crf: {codec} has none; got {crf}")
     try:
-        video.encoding.check_quality(codec, arguments.crf, arguments.preset)
+        video.encoding.check_quality(codec, crf, arguments.preset)
     except ValueError as error:
         parser.error(f"argument --{error}")
     return {name: value for name, value in given.items() if value is not None}

@@ -166,7 +166,7 @@ def begin(
         ValueError: as `interpolate`.
         VideoError: as `interpolate`; an earlier run of other options or another source.
     """
-    with _begun(source, target, options, model, **how) as (plan, _):
+    with _begun(source, target, options, model, going_on="vfi run and vfi merge go", **how) as (plan, _):
         plan.write()
         return plan
 
@@ -182,9 +182,11 @@ def _begun(
     overwrite: bool = False,
     resume: bool = False,
     warn: Warn = warnings.warn,
+    going_on: str = "--resume goes",
 ) -> Iterator[tuple[Plan, int | None]]:
     """A plan and how many frames the output will have, None where nobody knows. What is in the work folder
-    is of the same plan, and others are kept out until the block ends.
+    is of the same plan, and others are kept out until the block ends. What is left of an earlier run is told
+    with what is `going_on` with it.
     """
     source, target = Path(source), Path(target)
     check_target(source, target, overwrite or resume)
@@ -202,15 +204,15 @@ def _begun(
         total = schedule.count(cutting.end_of(reader, marks))
     with plan.held():
         if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
-            _go_on(plan, overwrite, resume)
+            _go_on(plan, overwrite, resume, going_on)
         _warn_of_space(plan, warn)
         yield plan, total
 
 
-def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
+def _go_on(plan: Plan, overwrite: bool, resume: bool, going_on: str) -> None:
     if not resume and not overwrite:
         raise VideoError(
-            f"{plan.folder}: holds what is left of an earlier run; --resume goes on with it, "
+            f"{plan.folder}: holds what is left of an earlier run; {going_on} on with it, "
             "--overwrite begins again"
         )
     if not resume or not (plan.folder / plans.MANIFEST).exists():

@@ -31,7 +31,7 @@ from .. import __version__
 from . import locks, sequences
 from ._av import VideoError, av
 from .cutting import Chunk, Mark, Seek, chunk_of, chunks_of, schedule_for
-from .encoding import Encoding, complete_or_absent
+from .encoding import Encoding, complete_or_absent, guarded
 from .options import Options
 from .sources import Source, identity
 
@@ -236,7 +236,7 @@ def clear(folder: Path, pattern: re.Pattern[str]) -> None:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    with complete_or_absent(path) as temporary:
+    with guarded(str(path)), complete_or_absent(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
