@@ -16,7 +16,7 @@ bool suits(const SepconvTerm<T, F>& term) {
          term.vertical.x == 1 && term.horizontal.x == 1;
 }
 
-// Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the simple kernels
+// Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the tiled kernels
 // have to do it.
 template <class T, class F>
 bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>& p, int strips, i64 segments,
