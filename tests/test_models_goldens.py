@@ -26,7 +26,15 @@ def close(got: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
-def loaded(case: str, folder: Path) -> tuple[models.Interpolator, dict, dict[str, Tensor]]:
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return request.param
+
+
+def loaded(case: str, folder: Path, device: str) -> tuple[models.Interpolator, dict, dict[str, Tensor]]:
     """The model with a golden's weights, what the index says, and the golden's tensors in RGB."""
     about, tensors = released.golden(case)
     system = case.rpartition(".")[0]
@@ -36,16 +44,17 @@ def loaded(case: str, folder: Path) -> tuple[models.Interpolator, dict, dict[str
     if system in BGR:
         images = ("frame0", "frame1", "out")
         tensors = {name: t.flip(1) if name in images else t for name, t in tensors.items()}
-    return model, about, tensors
+    return model.to(device), about, {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 @pytest.mark.skipif(not CASES, reason="the goldens are not part of the project")
 @pytest.mark.parametrize("case", CASES)
 @torch.inference_mode()
-def test_golden(case: str, tmp_path: Path) -> None:
-    model, about, golden = loaded(case, tmp_path)
+def test_golden(case: str, device: str, tmp_path: Path) -> None:
+    model, about, golden = loaded(case, tmp_path, device)
     frames = golden["frame0"], golden["frame1"]
     timestep = about.get("timestep", 0.5)
+    times = torch.tensor([timestep], device=device)
     made = model(*frames, timestep)
     close(made, golden["out"])
     assert (made - golden["frame0"]).abs().max() > 0.05  # a model that does nothing would not pass
@@ -64,23 +73,22 @@ def test_golden(case: str, tmp_path: Path) -> None:
         flow01, flow10 = model.flows(*centred)
         close(flow01, golden["flow_01"])
         close(flow10, golden["flow_10"])
-        times = torch.tensor([timestep])
         flow_t0, flow_t1, visible0 = model.intermediate(*centred, flow01, flow10, times)
         close(flow_t0, golden["flow_t0"])
         close(flow_t1, golden["flow_t1"])
         close(visible0.sigmoid(), golden["visibility_0"])
     if "flow" in golden:
-        close(model.flow(*frames, torch.tensor([timestep])).flow, golden["flow"])
+        close(model.flow(*frames, times).flow, golden["flow"])
     if "flow_2" in golden:
-        steps = model.steps(*frames, torch.tensor([timestep]))
+        steps = model.steps(*frames, times)
         for i, step in enumerate(steps):
             close(step.flow, golden[f"flow_{i}"])
         close(steps[-1].mask.sigmoid(), golden["mask"])
 
 
 @pytest.mark.parametrize("case", ["rife.a", "rife_m.a"])
-def test_golden_teacher(case: str, tmp_path: Path) -> None:
-    model, about, golden = loaded(case, tmp_path)
+def test_golden_teacher(case: str, device: str, tmp_path: Path) -> None:
+    model, about, golden = loaded(case, tmp_path, device)
     known = model.train()(
         golden["frame0"], golden["frame1"], about["timestep"], ground_truth=golden["ground_truth"]
     )

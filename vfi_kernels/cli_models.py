@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,27 @@ def options_for(
     noted = checkpoints.noted(checkpoint) if checkpoint and checkpoints.intended(checkpoint) == name else {}
     run = {} if arguments.precision == "float32" else {"precision": arguments.precision}
     run |= {flag: True for flag in ("channels_last", "compile") if getattr(arguments, flag)}
-    return noted | _own_options(parser, name, arguments.model_option) | run
+    own = _own_options(parser, name, arguments.model_option)
+    return (_warned(name, checkpoint, noted | own) if checkpoint else own) | run
+
+
+def _warned(name: str, checkpoint: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What is found of the options, and after a warning the defaults of those that decide and nobody says."""
+    from .models import registry
+
+    guessed = registry.guessed(name, found)
+    for option, default in guessed.items():
+        _warn_once(
+            f"{checkpoint} does not say what {name} was trained for; {option}={default} is taken, and "
+            f"--model-option {option}=VALUE says otherwise"
+        )
+    return found | guessed
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Of one file, however many videos are made by it."""
+    warn(message)
 
 
 def _own_options(parser: argparse.ArgumentParser, name: str, given: list[str]) -> dict[str, Any]:
@@ -143,8 +164,6 @@ def _detected(path: Path, state: dict) -> str:
     name = noted if noted in fitting else fitting[0]
     if name != noted and "rife_2r" in fitting:
         warn(f"{path} fits rife and rife_2r; --model rife is taken")
-    if name == "dvf" and "mode" not in registry.told(name, state, path):
-        warn(f"{path} does not say what dvf was trained for: --model-option mode=interpolate or extrapolate")
     return name
 
 
@@ -175,6 +194,7 @@ def _convert(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     name = options.model or _detected(options.input, state)
     kept = registry.fitted(name, state, options.input)
     own = registry.told(name, state, options.input) | _own_options(parser, name, options.model_option)
+    _warned(name, options.input, own)  # what is guessed is not noted
     checkpoints.write(options.output, kept, name, own)
     print(f"{options.output}: {name}, {len(kept)} tensors")
     return 0

@@ -90,7 +90,8 @@ class DVF(Interpolator, VoxelFlowNetwork):
     def interpolate(self, frame0: Tensor, frame1: Tensor, timesteps: object) -> Tensor:
         if self.mode == "extrapolate":
             raise TimestepError(
-                "DVF: in mode 'extrapolate' there is one frame, after frame 1: call the model"
+                "DVF: in mode 'extrapolate' there is one frame, after frame 1: call the model, or take "
+                "mode=interpolate"
             )
         return super().interpolate(frame0, frame1, timesteps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ __all__ = [
     "detect",
     "entry",
     "fitted",
+    "guessed",
     "names",
     "options",
     "parameters",
@@ -56,6 +58,8 @@ class Entry:
     """Where these are."""
     forms: tuple[Mapping[str, Any], ...] = ({},)
     """Options that change which weights there are: a file tells them."""
+    untold: tuple[str, ...] = ()
+    """Options that weights were trained for and that nothing but a file's note tells."""
 
     @property
     def learned(self) -> bool:
@@ -68,8 +72,8 @@ NAMED = ("any_time", "double")
 TRAINED = ("begin_as_blend", "momentum")
 
 NONCOMMERCIAL = "non-commercial research"
-PAPER = "https://github.com/hzwer/ECCV2022-RIFE (train_log/flownet.pkl)"
-PRACTICAL = "https://github.com/hzwer/Practical-RIFE (train_log/flownet.pkl)"
+PAPER = "https://github.com/hzwer/ECCV2022-RIFE, links in its README: flownet.pkl of"
+PRACTICAL = "https://github.com/hzwer/Practical-RIFE, links in its README: flownet.pkl of"
 
 MODELS: dict[str, Entry] = {
     "dvf": Entry(
@@ -77,6 +81,7 @@ MODELS: dict[str, Entry] = {
         NONCOMMERCIAL,
         "https://github.com/liuziwei7/voxel-flow (PyTorch weights: its issue 4)",
         ({}, {"multiscale": True}),
+        ("mode",),
     ),
     "sepconv": Entry(
         SepConv, NONCOMMERCIAL, "http://content.sniklaus.com/sepconv/network-l1.pytorch (or -lf)"
@@ -84,11 +89,18 @@ MODELS: dict[str, Entry] = {
     "sepconv++": Entry(
         SepConvPlus, NONCOMMERCIAL, "http://content.sniklaus.com/resepconv/network-paper.pytorch"
     ),
-    "superslomo": Entry(SuperSloMo, "MIT", "https://github.com/avinashpaliwal/Super-SloMo"),
-    "rife": Entry(RIFE, "MIT", PAPER),
-    "rife_m": Entry(partial(RIFE, any_time=True), "MIT", PAPER),
-    "rife_2r": Entry(partial(RIFE, double=True), "MIT", PAPER),
-    **{f"rife_v{version}": Entry(partial(RIFE4, version), "MIT", PRACTICAL) for version in VERSIONS},
+    "superslomo": Entry(
+        SuperSloMo,
+        "MIT",
+        "https://github.com/avinashpaliwal/Super-SloMo, link in its README: SuperSloMo.ckpt",
+    ),
+    "rife": Entry(RIFE, "MIT", f"{PAPER} RIFE"),
+    "rife_m": Entry(partial(RIFE, any_time=True), "MIT", f"{PAPER} RIFE_m"),
+    "rife_2r": Entry(partial(RIFE, double=True), "MIT", f"{PAPER} RIFE 2R"),
+    **{
+        f"rife_v{version}": Entry(partial(RIFE4, version), "MIT", f"{PRACTICAL} {version}")
+        for version in VERSIONS
+    },
     "flow": Entry(Flow),
     "flow_refined": Entry(FlowRefined, "MIT", "none released yet: vfi train default"),
     "blend": Entry(Blend),
@@ -121,6 +133,11 @@ def options(name: str) -> dict[str, Any]:
         ValueError: no such model; the message names the nearest.
     """
     return {option: default for option, default in _arguments(name).items() if option not in TRAINED}
+
+
+def guessed(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is taken for options that the weights of `name` were trained for, where `found` has them not."""
+    return {option: options(name)[option] for option in entry(name).untold if option not in found}
 
 
 def check(name: str, given: Mapping[str, Any]) -> None:
@@ -170,7 +187,7 @@ def create(
         precision, channels_last, compile: how the network runs, see `Interpolator.prepare`. Nothing to a
             model without weights.
         options: the model's own arguments, see `options`. Where they are left out, those that the file tells
-            count: see `told`.
+            count: see `told`. What neither says is warned of where it changes the frames: the mode of dvf.
 
     Raises:
         ValueError: no such model or option, the message names the nearest; or a checkpoint for a model
@@ -187,7 +204,14 @@ def create(
     if not known.learned:
         raise ValueError(f"{name} has no weights; got the checkpoint {os.fspath(checkpoint)!r}")
     state = checkpoints.read(checkpoint)
-    model = known.factory(**told(name, state, checkpoint) | options)
+    found = told(name, state, checkpoint) | options
+    for option, default in guessed(name, found).items():
+        warnings.warn(
+            f"{os.fspath(checkpoint)} does not say what {name} was trained for; "
+            f"{option}={default!r} is taken",
+            stacklevel=2,
+        )
+    model = known.factory(**found)
     _refuse_misfit(name, state, checkpoint, checkpoints.shapes(model.state_dict()), model.extras)
     noted = checkpoints.intended(checkpoint)
     # Versions of one network print alike; rife and rife_2r, of the same shapes, don't.
