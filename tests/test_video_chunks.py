@@ -219,7 +219,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
     target.unlink()
     with monkeypatch.context() as patch:
         Full(6, patch)  # the manifest, two chunks with their facts, and the third one's pictures
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(VideoError, match="No space left"):
             interpolate(source, target, BLEND, **SHORT)
     assert sorted(path.name for path in (tmp_path / "out.mp4.vfi").iterdir()) == [
         "00000.json",
