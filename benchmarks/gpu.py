@@ -26,6 +26,8 @@ RESULTS, PROFILES = ROOT / "benchmarks" / "results", ROOT / "benchmarks" / "prof
 MINUTES = 8.7  # of the 9 allowed; the rest is for ending
 KILL_SECONDS = 5  # between asking a step to end and ending it
 MEMCHECK_TESTS = [f"tests/test_{op}.py" for op in ("backwarp", "warp_blend", "voxel_flow", "sepconv")]
+BAND_TESTS = "tests/test_cuda_kernels.py"
+BAND_CASE = "test_band_under_sanitizers"  # forward and gradients on tensor cores, of few pixels
 # What compute-sanitizer says where the machine's runtime doesn't let it in.
 NOT_SUPPORTED = "Device not supported"
 
@@ -95,11 +97,23 @@ def steps(capability: str) -> list[Step]:
             "memcheck",
             lambda _: [
                 *[tool or "compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9"],
-                *[*pytest, "-k", "test_truth_table and cuda", *MEMCHECK_TESTS],
+                *[*pytest, "-k", f"test_truth_table and cuda or {BAND_CASE}", *MEMCHECK_TESTS, BAND_TESTS],
             ],
             limit=90,
             reserve=210,
             environment={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+            missing="" if tool else "compute-sanitizer was not found",
+            unsupported=NOT_SUPPORTED,
+        ),
+        # Its shared memory is handed from warp to warp.
+        Step(
+            "racecheck",
+            lambda _: [
+                *[tool or "compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "9"],
+                *[*pytest, "-k", BAND_CASE, BAND_TESTS],
+            ],
+            limit=40,
+            reserve=210,
             missing="" if tool else "compute-sanitizer was not found",
             unsupported=NOT_SUPPORTED,
         ),

@@ -85,10 +85,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(" ".join(command(call, path)))
             continue
         try:
-            failed += subprocess.run(command(call, path), cwd=ROOT, timeout=SECONDS).returncode != 0
+            code = subprocess.run(command(call, path), cwd=ROOT, timeout=SECONDS).returncode
+            result = f"failed (exit code {code})" if code else "written"
         except subprocess.TimeoutExpired:
-            failed += 1
-        print(f"{path.relative_to(ROOT)}: {'failed' if not path.exists() else 'written'}", flush=True)
+            result = f"failed (not done after {SECONDS} s)"
+        failed += result != "written"
+        print(f"{path.relative_to(ROOT)}: {result}", flush=True)
     return 1 if failed else 0
 
 

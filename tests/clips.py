@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from shared import SHARED as SHARED
 
+from vfi_kernels import cli
+
 
 def picture(k: float, width: int = 64, height: int = 48) -> np.ndarray:
     """Smooth noise that moves 2 pixels to the right a frame, [height, width, 3] uint8."""
@@ -95,3 +97,8 @@ def planes_of(frame: av.VideoFrame) -> list[bytes]:
     return [
         bytes(np.frombuffer(p, np.uint8).reshape(p.height, -1)[:, : p.width].tobytes()) for p in frame.planes
     ]
+
+
+def command(*arguments: object) -> int:
+    """The exit code of `vfi interpolate` by the quick model and without loss."""
+    return cli.main(["interpolate", *map(str, arguments), "--model", "blend", "--codec", "ffv1"])

@@ -153,11 +153,12 @@ def test_gpu_table_and_copies(bench, tmp_path, monkeypatch):
 
 def test_gpu_dry_run(bench, capsys):
     assert bench.gpu.main(["--dry-run"]) == 0
-    output = capsys.readouterr().out
+    output, case = capsys.readouterr().out, bench.gpu.BAND_CASE
     for part in (
         "build_ext --inplace",
         "not host_only",
         "--tool memcheck --error-exitcode 9",
+        f"--tool racecheck --error-exitcode 9 {sys.executable} -m pytest -p no:cacheprovider -k {case}",
         "run.py --device cuda",
         "models.py --device cuda --sizes 1080p 720p 4k --dtypes float16 float32 --json auto",
         "benchmarks/profiles.py",
@@ -165,6 +166,7 @@ def test_gpu_dry_run(bench, capsys):
         assert part in output
     for file in bench.gpu.MEMCHECK_TESTS:
         assert (ROOT / file).exists()
+    assert f"def {case}(" in (ROOT / bench.gpu.BAND_TESTS).read_text()
 
 
 def test_gpu_steps_by_name(bench, capsys):
@@ -186,6 +188,20 @@ def test_profiles_of_the_slowest(bench, tmp_path, capsys):
     assert "a-gpu-sepconv-forward-float32.txt" in first
     assert first.endswith("--call sepconv forward float32")
     assert second.endswith("--call backwarp forward float32")
+
+
+def test_profiles_that_fail_say_so(bench, tmp_path, monkeypatch, capsys):
+    """ncu leaves a log all the same."""
+    path = tmp_path / "a-gpu.json"
+    record = a_result(bench)["records"][0]
+    path.write_text(json.dumps({"records": [{**record, "size": "1080p", "layout": "contiguous"}]}))
+    monkeypatch.setattr(bench.profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(bench.profiles, "PROFILES", tmp_path / "profiles")
+    monkeypatch.setattr(bench.profiles.shutil, "which", lambda name: name)
+    code = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('no permission'); sys.exit(7)"
+    monkeypatch.setattr(bench.profiles, "command", lambda call, log: [sys.executable, "-c", code, str(log)])
+    assert bench.profiles.main(["--results", str(path)]) == 1
+    assert ".txt: failed (exit code 7)" in capsys.readouterr().out
 
 
 def test_gpu_needs_a_gpu(bench, monkeypatch, capsys):

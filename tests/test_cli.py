@@ -65,6 +65,8 @@ def test_wrong_usage_is_2(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (("--crf", 52), "--crf must be 0 to 51 for libx264; got 52"),
         (("--crf", 64, "--codec", "libvpx-vp9"), "--crf must be 0 to 63 for libvpx-vp9; got 64"),
         (("--crf", -1), "from 0 on"),
+        (("--crf", 20, "--codec", "prores_ks"), "--crf: prores_ks has none; got 20"),
+        (("--crf", 16, "--codec", "h264_vaapi"), "--crf: h264_vaapi has none; got 16"),
         (("--preset", "fastest"), "libx264 has (ultrafast superfast veryfast faster fast medium slow"),
         (("--preset", "fast", "--codec", "libsvtav1"), "libsvtav1 has (-1 0 1 2"),
         (("--preset", "fast", "--codec", "ffv1"), "ffv1 has (none); got 'fast'"),
@@ -234,6 +236,32 @@ def test_missing_package_names_the_extra(
     line = fails(capsys, 1, "interpolate", clip, tmp_path / "out.mp4", "--factor", 2)
     assert package in line
     assert "pip install 'vfi-kernels[video]'" in line
+
+
+@pytest.mark.parametrize("command", ["interpolate", "run"])
+def test_too_little_memory_is_told(
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 40 GiB.\nAnd more.")
+
+    target, given = tmp_path / "out.mp4", [clip, tmp_path / "out.mp4"]
+    if command == "run":
+        assert cli.main(["plan", *map(str, given), "--model", "blend"]) == 0
+        capsys.readouterr()
+        # what goes on with it has no --resume
+        line = fails(capsys, 1, "plan", *given, "--model", "blend")
+        assert "vfi run and vfi merge go on with it, --overwrite begins again" in line
+    monkeypatch.setattr(type(models.create("blend")), "interpolate", full)
+    given = [f"{target}.vfi"] if command == "run" else [*given, "--model", "blend"]
+    line = fails(capsys, 1, command, *given)
+    assert line.startswith("vfi: error: CUDA out of memory. Tried to allocate 40 GiB.; ")
+    assert line.endswith("--tile 1024 --batch 1 --overwrite needs less memory\n")
+    assert ("vfi plan --tile" in line) == (command == "run")
 
 
 def test_warnings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import vfi_kernels
 from tests import nvrtc
+from tests.emulator import build
 from vfi_kernels.jit.source import inlined, source_folder
 
 pytestmark = pytest.mark.host_only
@@ -80,3 +81,14 @@ def test_nvcc_built_every_architecture():
     expected = {f"sm_{arch.replace('.', '')}" for arch in archs.removesuffix("+PTX").split(";")}
     assert expected <= found.keys()
     assert len({len(kernels) for kernels in found.values()}) == 1
+
+
+@pytest.mark.skipif(bool(build.unavailable("plain")), reason=build.unavailable("plain") or "available")
+def test_which_devices_run_tensor_core_kernels(tmp_path):
+    """As the launches ask the CUDA runtime; the program says what is wrong."""
+    here = Path(__file__).parent
+    folders = [build.HERE / "cuemu", here / "cuda_runtime", source_folder() / "cuda"]
+    flags = ["-std=c++17", "-Wall", *(f"-I{folder}" for folder in folders)]
+    program = str(tmp_path / "launch")
+    subprocess.run([build.COMPILER, *flags, str(here / "cuda_launch.cpp"), "-o", program], check=True)
+    assert subprocess.run([program], capture_output=True, text=True).stdout == ""

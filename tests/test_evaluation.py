@@ -272,15 +272,14 @@ def test_models_rank_on_real_video(tmp_path: Path) -> None:
 
 def test_the_next_pair_is_loaded_meanwhile() -> None:
     """One ahead and no further; what goes wrong there is raised here."""
-    loaded, ready = [], threading.Event()
+    loaded, comes = [], [threading.Event() for _ in range(3)]
 
     def items() -> Iterator[benchmarks.Item]:
-        for number in range(4):
-            if number == 3:
-                raise LayoutError("frame 3 is missing")
+        for number, event in enumerate(comes):
             loaded.append(number)
-            ready.set()
+            event.set()
             yield benchmarks.Item(str(number), *[noise(number)] * 2, ((0.5, noise(number)),))
+        raise LayoutError("frame 3 is missing")
 
     class Slow(models.Interpolator):
         seen = 0
@@ -288,9 +287,8 @@ def test_the_next_pair_is_loaded_meanwhile() -> None:
         def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
             self.seen += 1
             if self.seen < 3:
-                assert ready.wait(10)  # for ever, if it were loaded afterwards
-                assert loaded[-1] <= self.seen
-            ready.clear()
+                assert comes[self.seen].wait(10)  # in vain, if it were loaded afterwards
+                assert loaded[-1] == self.seen
             return frame0
 
     model = Slow()

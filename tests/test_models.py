@@ -38,6 +38,16 @@ def test_flow_convention() -> None:
     assert forward[:, 1][inner].median() == pytest.approx(0, abs=0.2)
 
 
+@pytest.mark.parametrize("size", [(40, 40), (33, 45), (45, 43), (46, 46), (16, 41), (48, 64)])
+def test_search_does_not_remember(size: tuple[int, int]) -> None:
+    """OpenCV's does, at some sizes; frames would then depend on where a run was resumed."""
+    torch.manual_seed(0)
+    first, second = torch.rand(2, 2, 1, 3, *size)
+    model = models.create("flow")
+    model.flows(*first)
+    torch.testing.assert_close(model.flows(*second), models.create("flow").flows(*second), atol=0, rtol=0)
+
+
 def test_flow_is_searched_in_full_precision() -> None:
     a, b = pair()
     model = models.create("flow")

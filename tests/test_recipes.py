@@ -162,7 +162,7 @@ def test_errors_of_parts() -> None:
 
     with pytest.raises(RecipeError, match="model: unknown model 'rive'; did you mean 'rife'"):
         made("model.name=rive")
-    with pytest.raises(RecipeError, match=r"model: .*unexpected keyword argument 'tree'"):
+    with pytest.raises(RecipeError, match=r"model: rife has scale, tta; got 'tree'"):
         made("model.options.tree=1")
     with pytest.raises(RecipeError, match=r"objective.name: there are reconstruction.*; got 'l1'"):
         made("objective.name=l1")

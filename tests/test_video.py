@@ -257,7 +257,7 @@ def test_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(os, "fsync", full)
     source = make_clip(tmp_path / "in.mp4", count=2)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(VideoError, match=r"manifest\.json: No space left"):
         run(source, tmp_path / "out.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import make_clip, sound_of, times_of
 
 from vfi_kernels import cli
+from vfi_kernels.video.signature import ATTRIBUTE
 
 
 def batch(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> tuple[str, str]:
@@ -43,14 +45,19 @@ def test_each_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     before = (folder / "silent.mp4").stat().st_mtime_ns
     _, err = batch(capsys, 1, silent, "--into", folder)
     assert "exists already" in err
-    assert batch(capsys, 0, silent, sounding, "--into", folder, "--resume") == ("", "")
+    again = (silent, sounding, "--into", folder, "--resume")
+    out, err = batch(capsys, 0, *again, "--factor", 3)
+    assert err.count("is complete, nothing is left to do") == 2
+    assert "was made otherwise" in batch(capsys, 1, *again)[1]
     assert (folder / "silent.mp4").stat().st_mtime_ns == before
     out, _ = batch(capsys, 0, silent, "--into", folder, "--suffix", ".mkv", "--json")
     first, *_, done, last = (json.loads(line) for line in out.splitlines())
     assert (first["event"], done["event"], done["frames"]) == ("start", "done", 6)
     assert last == {"event": "done", "videos": 1, "made": 1}
-    out, _ = batch(capsys, 0, silent, "--into", folder, "--resume", "--json")
-    assert json.loads(out) == {"event": "done", "videos": 1, "made": 0}
+    os.removexattr(folder / "silent.mp4", ATTRIBUTE)
+    out, err = batch(capsys, 0, silent, "--into", folder, "--resume", "--json")
+    assert json.loads(out.splitlines()[-1]) == {"event": "done", "videos": 1, "made": 0}
+    assert "does not say what it was made of, and is left as it is" in err
     out, _ = batch(capsys, 1, broken, "--into", folder, "--json")
     message = "1 of 1 videos were not made"
     assert json.loads(out.splitlines()[-1]) == {"event": "error", "message": message, "code": 1}

@@ -25,7 +25,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Options, Reader, VideoError, chunks, interpolate, jobs, muxing, scenes
+from vfi_kernels.video import Options, Reader, VideoError, chunks, cutting, interpolate, jobs, muxing, scenes
 from vfi_kernels.video import plan as plans
 
 F = Fraction
@@ -76,7 +76,7 @@ def test_parts_make_the_same_file(
     plan = in_parts(source, tmp_path / target, chunk_seconds=F(2, 5), **wishes)
     assert len(plan.chunks) >= 3
     assert sum(chunk.seek is not None for chunk in plan.chunks) == (
-        sum(chunk.start * 25 >= plans.warm(plan.options) + 5 for chunk in plan.chunks)
+        sum(chunk.start * 25 >= cutting.warm(plan.options) + 5 for chunk in plan.chunks)
         if source.suffix not in (".h264", ".avi") and how.get("gop") != 100
         else 0
     )
@@ -292,6 +292,14 @@ def test_other_weights_and_sources_are_refused(tmp_path: Path, monkeypatch: pyte
     os.utime(source, ns=(modified, modified + 1))
     with pytest.raises(VideoError, match="another version of the source"):
         interpolate(source, target, BLEND, resume=True, **SHORT)
+    os.utime(source, ns=(modified, modified))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0")
+        with pytest.raises(VideoError, match=r"was begun with vfi_kernels .*, not .* torch 1\.0, PyAV"):
+            interpolate(source, target, BLEND, resume=True, **SHORT)
+        with pytest.raises(VideoError, match=r"manifest\.json: is of vfi_kernels .*; here is .* torch 1\.0,"):
+            jobs.run(plan, [1])
+    os.utime(source, ns=(modified, modified + 1))
     monkeypatch.setattr(plans.Plan, "missing", lambda self: [])
     with pytest.raises(VideoError, match=r"in\.mp4: has changed since"):
         muxing.merge(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -43,15 +44,41 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 
 def busy_workers() -> list[int]:
-    """Processes of this machine's Ray that are making a chunk, ours alone."""
-    found = []
+    """Processes that descend from this one and are making a chunk: others may run a Ray here as well."""
+    parents, making = {}, []
     for process in Path("/proc").iterdir():
         try:
-            if process.name.isdecimal() and b"ray::_chunk" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
+            if process.name.isdecimal():
+                parents[process.name] = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                if b"ray::_chunk" in (process / "cmdline").read_bytes():
+                    making.append(process.name)
         except OSError:
             pass
-    return found
+
+    def ours(process: str) -> bool:
+        while process in parents and process != str(os.getpid()):
+            process = parents[process]
+        return process == str(os.getpid())
+
+    return [int(process) for process in making if ours(process)]
+
+
+def test_workers_of_others_are_left_alone() -> None:
+    """What only looks like a worker: one that this process has begun, and one whose parent is gone."""
+    tell = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(60)  # ray::_chunk"
+    with subprocess.Popen([sys.executable, "-c", tell], stdout=subprocess.PIPE, text=True) as own:
+        assert own.stdout.readline() == f"{own.pid}\n"
+        # its parent ends at once
+        begin = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {tell!r}])"
+        with subprocess.Popen([sys.executable, "-c", begin], stdout=subprocess.PIPE, text=True) as parent:
+            other = int(parent.stdout.readline())
+            parent.wait()
+            try:
+                assert b"ray::_chunk" in Path(f"/proc/{other}/cmdline").read_bytes()
+                assert busy_workers() == [own.pid]
+            finally:
+                os.kill(other, signal.SIGKILL)
+                own.kill()
 
 
 def test_a_worker_is_killed(tmp_path: Path, workers: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ pytest.importorskip("cv2", reason="clips are made with OpenCV")
 from clips import frames_of, make_clip, planes_of, sound_of, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import Encoding, Reader, Writer, compare, interpolate, mean_score
+from vfi_kernels.video import Encoding, Reader, Writer, compare, interpolate, matroska, mean_score
 
 F = Fraction
 BLEND = models.create("blend")
@@ -63,6 +63,24 @@ def test_sample_aspect_ratio_that_is_lost_is_told(tmp_path: Path) -> None:
     interpolate(source, tmp_path / "out.avi", BLEND, codec="ffv1", warn=told.append)
     assert told == ["avi does not hold the sample aspect ratio 4/3 with ffv1; .mkv does"]
     interpolate(source, tmp_path / "square.avi", BLEND, codec="mpeg4", warn=pytest.fail)
+
+
+def test_a_header_too_long_for_the_sample_aspect_ratio(tmp_path: Path) -> None:
+    """Styles of subtitles lie before the frames; the file stays as it was."""
+    source, target = make_clip(tmp_path / "in.mkv", count=3, codec="ffv1"), tmp_path / "out.mkv"
+    with av.open(str(source)) as given, av.open(str(target), "w") as container:
+        made = container.add_stream_from_template(given.streams.video[0])
+        texts = container.add_stream("ass")
+        texts.time_base = texts.codec_context.time_base = F(1, 1000)
+        texts.codec_context.subtitle_header = b"[Script Info]\n" + b"; styles\n" * 200_000
+        for packet in given.demux(given.streams.video[0]):
+            if packet.size:
+                packet.stream = made
+                container.mux(packet)
+    before = target.read_bytes()
+    assert len(before) > matroska.HEADER
+    assert not matroska.set_aspect(target, F(4, 3))
+    assert target.read_bytes() == before
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])

@@ -1,4 +1,4 @@
-"""What commands tell: events for programs, tables for people, and looks before the work."""
+"""What commands tell: events for programs, tables for people, and `vfi info`."""
 
 # ruff: noqa: E402 (imports follow importorskip)
 
@@ -10,16 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
-from clips import frames_of, make_clip, picture, times_of
+from clips import make_clip, times_of
 
 from vfi_kernels import cli, models
-from vfi_kernels.video import metrics
 
 F = Fraction
 
@@ -198,75 +196,3 @@ def test_sound_that_is_longer_than_the_pictures(
     out, _ = told(capsys, 0, "interpolate", sounding, tmp_path / "out.mkv", "--model", "blend", "--json")
     start, done = (next(e for e in events(out) if e["event"] == kind) for kind in ("start", "done"))
     assert start["frames"] == done["frames"] == 20
-
-
-def test_preview_keeps_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a variable rate; the last frame is there."""
-    stamps = [0, 40, 80, 120, 920, 960, 1000, 1040]
-    source = make_clip(tmp_path / "in.mkv", 25, len(stamps), stamps=stamps, tick=F(1, 1000), codec="ffv1")
-    told(capsys, 0, "preview", source, tmp_path / "side.mkv", "--model", "blend")
-    times = times_of(tmp_path / "side.mkv")
-    assert times == sorted(set(times))
-    for stamp in stamps:
-        assert min(abs(time - F(stamp, 1000)) for time in times) <= F(1, 20)
-
-
-def test_preview_of_a_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a time on that no key frame is at, at any rate, with as many worst frames as wished."""
-    source = make_clip(tmp_path / "in.mp4", 25, 60, gop=12)
-    clip = tmp_path / "side.mkv"
-    words = ("--start", 1, "--seconds", 0.4, "--fps", 60, "--frames", 2, "--model", "blend")
-    out, _ = told(capsys, 0, "preview", source, clip, *words)
-    numbers = [int(line.split()[0]) for line in out.splitlines()[1:]]
-    assert len(numbers) == 2
-    assert all(26 <= number <= 33 for number in numbers)
-    frames = frames_of(clip)
-    assert [round(time * 60) for time in times_of(clip)] == list(range(24))
-    given = [frame.to_ndarray(format="rgb24").astype(int) for frame in frames_of(source)]
-    left = frames[0].to_ndarray(format="rgb24")[:, :64]
-    assert int(np.argmin([np.abs(left - image).mean() for image in given])) == 25
-    assert cv2.imread(str(tmp_path / "side.png")).shape == (2 * 240, 5 * 320, 3)
-    _, err = told(capsys, 1, "preview", source, clip, "--start", 9, "--overwrite", "--model", "blend")
-    assert err == f"vfi: error: {source}: a preview needs three frames\n"
-    _, err = told(capsys, 2, "preview", source, clip, "--fps", 60, "--factor", 2)
-    assert "not allowed with" in err
-
-
-def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The frame that nobody could have made from its neighbours is the worst."""
-    source = tmp_path / "in.mkv"
-    with av.open(str(source), "w") as container:
-        video = container.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv444p"
-        for number in range(12):
-            image = picture(number)
-            if number == 7:
-                image = np.roll(image, 5, 0)
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, F(1, 25)
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
-    clip = tmp_path / "side.mkv"
-    out, err = told(capsys, 0, "preview", source, clip, "--model", "blend")
-    assert err == ""
-    rows = [line.split() for line in out.splitlines()[1:]]
-    assert len(rows) == 6
-    assert int(rows[0][0]) == 7
-    assert float(rows[0][1]) == pytest.approx(7 / 25)
-    scores = [float(row[2]) for row in rows]
-    assert scores == sorted(scores)
-    frames = frames_of(clip)
-    assert times_of(clip) == [F(k, 50) for k in range(24)]
-    assert (frames[0].width, frames[0].height) == (128, 48)
-    left, right = np.split(frames[4].to_ndarray(format="rgb24"), 2, 1)  # a source frame: both sides show it
-    assert metrics.psnr(np.ascontiguousarray(left), np.ascontiguousarray(right)) > 35
-    sheet = cv2.imread(str(tmp_path / "side.png"))
-    assert sheet.shape == (6 * 240, 5 * 320, 3)
-
-    _, err = told(capsys, 1, "preview", source, clip, "--model", "blend")
-    assert "exists already" in err
-    short = make_clip(tmp_path / "short.mp4", count=2)
-    _, err = told(capsys, 1, "preview", short, tmp_path / "short-side.mp4", "--model", "blend")
-    assert err == f"vfi: error: {short}: a preview needs three frames\n"
-    _, err = told(capsys, 1, "preview", source, source, "--model", "blend", "--overwrite")
-    assert "is the input itself" in err

@@ -15,7 +15,7 @@ import pytest
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
-from clips import frames_of, make_clip, picture, planes_of, times_of
+from clips import command, frames_of, make_clip, picture, planes_of, times_of
 
 from vfi_kernels import cli, models
 from vfi_kernels.video import VideoError, images, interpolate, limits
@@ -192,6 +192,13 @@ def test_images_that_unpack_to_too_much(tmp_path: Path) -> None:
     assert Images(tmp_path / "bomb.png", force=True).first.height == 2000
 
 
+def test_more_images_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_FRAMES", 2)
+    with pytest.raises(VideoError, match="more than 2; --force lifts the limit"):
+        Images(folder / "a_%d.png")
+    assert Images(folder / "a_%d.png", force=True).first.height == 24
+
+
 @pytest.fixture
 def animation(tmp_path: Path) -> Path:
     """An animated WebP of four frames."""
@@ -281,46 +288,6 @@ def test_photos_keep_their_rotation(tmp_path: Path) -> None:
     told: list[str] = []
     interpolate(tmp_path / "in", tmp_path / "%d.png", BLEND, warn=told.append)
     assert told == ["image2 does not hold the rotation of -90 degrees; an .mkv output does"]
-
-
-def command(*arguments: object) -> int:
-    return cli.main(["interpolate", *map(str, arguments), "--model", "blend", "--codec", "ffv1"])
-
-
-def test_frames_larger_than_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = make_clip(tmp_path / "in.mp4", count=2)
-    monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 48 - 1)
-    assert command(source, tmp_path / "out.mkv") == 1
-    assert "64x48 is more than 3071 pixels; --force lifts the limit" in capsys.readouterr().err
-    assert command(source, tmp_path / "out.mkv", "--force") == 0
-
-
-def test_two_frames_years_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a time stamp says must not fill the disk."""
-    source = make_clip(tmp_path / "in.mkv", 25, 2, stamps=[0, 2_000_000], tick=F(1), codec="ffv1")
-    assert command(source, tmp_path / "out.mkv", "--fps", "60") == 1
-    error = capsys.readouterr().err
-    assert "2000000 s would become 120000000 frames, more than 10000000; --force lifts the limit" in error
-
-
-def test_rates_beyond_reason_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = make_clip(tmp_path / "in.mkv", 25, 2, codec="ffv1")
-    assert command(source, tmp_path / "out.mkv", "--fps", "1000000") == 1
-    assert "1e+06 frames a second is more than 10000" in capsys.readouterr().err
-
-
-def test_rates_beyond_reason_in_headers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A rate that is only stated is refused where it counts, and can be overruled."""
-    source = make_clip(tmp_path / "in.mp4", 1_000_000, 5)
-    assert command(source, tmp_path / "out.mkv") == 1
-    assert "2e+06 frames a second is more than 10000" in capsys.readouterr().err
-    assert command(source, tmp_path / "out.mkv", "--fps", "25") == 0
-    assert len(times_of(tmp_path / "out.mkv")) == 1
-    still = make_clip(tmp_path / "one.mkv", F(1, 100_000), 2, codec="ffv1")  # one frame a day, about
-    assert command(still, tmp_path / "still.mkv", "--fps", "1000") == 1
-    assert "--force lifts the limit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["http://host/in.mp4", "concat:a.mp4|b.mp4", "pipe:0", "data:x"])

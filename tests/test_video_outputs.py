@@ -34,6 +34,23 @@ def test_gif_out(tmp_path: Path) -> None:
     assert told == ["GIF counts hundredths of a second, and browsers show 50 frames in one at most; got 60"]
 
 
+def test_gif_counts_hundredths(tmp_path: Path) -> None:
+    """More frames than that are refused before the work; at a variable rate what is too short is left out."""
+    source = make_clip(tmp_path / "in.mp4", 25, 4)
+    for how in ({"fps": 240}, {"factor": 5, "vfr": True}):
+        with pytest.raises(VideoError, match=r"out\.gif: GIF holds 100 frames a second at most"):
+            interpolate(source, tmp_path / "out.gif", BLEND, **how)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+    interpolate(source, tmp_path / "most.gif", BLEND, fps=100, warn=lambda line: None)
+    assert times_of(tmp_path / "most.gif") == [F(k, 100) for k in range(16)]
+    # 200 and 203 ms are one hundredth
+    make_clip(tmp_path / "in.mkv", 25, 5, stamps=[0, 100, 200, 203, 300], tick=F(1, 1000))
+    interpolate(
+        tmp_path / "in.mkv", tmp_path / "uneven.gif", BLEND, factor=1, vfr=True, warn=lambda line: None
+    )
+    assert times_of(tmp_path / "uneven.gif") == [F(k, 10) for k in range(4)]
+
+
 @pytest.mark.parametrize("name", ["out/%05d.png", "out", "%03d.jpg"])
 def test_image_files_out(tmp_path: Path, name: str) -> None:
     source = make_clip(tmp_path / "in.mkv", 10, 3, codec="ffv1", pixels="bgr0", size=(32, 24))

@@ -186,6 +186,7 @@ def test_mp4_keeps_all_but_attachments(tmp_path: Path, suffix: str) -> None:
         *([no_sound, no_sound] if mov else []),
         f"{suffix} does not hold the attachment font.ttf; an .mkv output does",
         *(["mov does not hold the cover (cover.png); an .mkv output does"] if mov else []),
+        *(["mov does not hold dispositions of streams (forced); an .mkv output does"] if mov else []),
     ]
     assert subtitles_of(target) == TEXTS
     assert chapters_of(target) == PARTS
@@ -228,15 +229,19 @@ def test_what_other_containers_lose_is_told(tmp_path: Path) -> None:
     interpolate(source, tmp_path / "out.ts", BLEND, warn=told.append)
     assert sorted(told) == [
         "mpegts does not hold 2 chapters; an .mkv or .mp4 output does",
+        "mpegts does not hold dispositions of streams (comment); an .mkv output does",
+        "mpegts does not hold languages of streams (fra); an .mkv output does",
         "mpegts does not hold metadata (title); an .mkv output does",
         "mpegts does not hold the attachment font.ttf; an .mkv output does",
         "mpegts does not hold the cover (cover.png); an .mkv output does",
         "mpegts does not hold the rotation of 90 degrees; an .mkv output does",
+        "mpegts does not hold titles of streams (pictures, Original, Kommentar); an .mkv output does",
         "subtitles left out: mpegts does not hold subrip; an .mkv output does",
     ]
     told.clear()
     interpolate(source, tmp_path / "out.webm", BLEND, codec="libvpx-vp9", crf=40, warn=told.append)
     assert sorted(told) == [
+        "webm does not hold dispositions of streams (comment); an .mkv output does",
         "webm does not hold the attachment font.ttf; an .mkv output does",
         "webm does not hold the cover (cover.png); an .mkv output does",
         "webm does not hold the rotation of 90 degrees; an .mkv output does",

@@ -85,6 +85,18 @@ def test_error_in_any_thread(
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+def test_error_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for frames that would go there."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(BlendClass, "to", full)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        interpolate(make_clip(tmp_path / "in.mp4", count=60), tmp_path / "out.mp4", BLEND)
+    assert threads() == []
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_interrupt_while_any_thread_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str

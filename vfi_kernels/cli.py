@@ -12,11 +12,10 @@ import json
 import signal
 import sys
 import threading
-import traceback
 from typing import NoReturn
 
 from . import __version__, cli_batch, cli_eval, cli_inspect, cli_models, cli_train, cli_video
-from .cli_common import BUG, INTERRUPTED, TERMINATED, Failure, event, failure_of, file
+from .cli_common import INTERRUPTED, TERMINATED, Failure, event, failure_of, file, tell
 
 __all__ = ["main"]
 
@@ -69,11 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         failure = failure_of(error)
     if getattr(options, "json", "--json" in arguments) is True:
         event("error", message=str(failure), code=failure.code)
-    if failure.code == BUG:
-        traceback.print_exception(failure.__cause__)
-    print(f"{failure.program}: error: {failure}", file=sys.stderr)
-    for line in failure.details:
-        print(line, file=sys.stderr)
+    tell(failure)
     return failure.code
 
 

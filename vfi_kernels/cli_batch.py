@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
 from . import cli_models
-from .cli_common import Failure, device, event, file
+from .cli_common import Failure, device, event, file, tell, warn
 from .cli_options import add_wishes, wishes
 from .cli_video import add_reports, interpolate
 
@@ -58,18 +57,18 @@ def _batch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
             networks[scale] = models.create(how.model, checkpoint=how.checkpoint, **how.model_options)
     made = failed = 0
     for job, how in zip(jobs, options, strict=True):
-        if arguments.resume and job.output.exists():
-            continue
+        there = arguments.resume and job.output.exists()
         try:
             interpolate(job, how, lambda how=how: networks[how.model_options.get("scale")], place)
-            made += 1
+            made += not there
         except Failure as error:
-            if error.code != 1:
-                raise
+            if there and isinstance(error.__cause__, video.UnknownOrigin):
+                warn(f"{job.output}: does not say what it was made of, and is left as it is")
+                continue
             failed += 1
             if arguments.json:
                 event("error", message=str(error), code=error.code)
-            print(f"vfi: error: {error}", file=sys.stderr)
+            tell(error)
     if failed:
         raise Failure(f"{failed} of {len(jobs)} videos were not made")
     if arguments.json:

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -22,8 +23,10 @@ __all__ = [
     "failure_of",
     "file",
     "first_line",
+    "out_of_memory",
     "rate",
     "ratio",
+    "tell",
     "warn",
     "whole",
 ]
@@ -52,19 +55,33 @@ def failure_of(error: Exception, hint: str = "") -> Failure:
     """What is told of an error, and a hint what to do. Our own kinds of errors, and those of files and of the
     machine, say what is wrong in one line; any other is a mistake in the program, whose traceback is wanted.
     """
-    import torch
-
     if isinstance(error, Failure):
         return error
     words, code = first_line(error), 1
-    of_the_machine = isinstance(error, (ImportError, OSError, MemoryError, torch.OutOfMemoryError))
+    of_the_machine = isinstance(error, (ImportError, OSError)) or out_of_memory(error)
     ours = type(error).__module__.startswith(f"{__package__}.")
-    if not (ours or of_the_machine or NO_MEMORY in words):
+    if not (ours or of_the_machine):
         words = f"{type(error).__name__}: {words}; please report this, with all the lines above"
         code = BUG
     failure = Failure("; ".join(filter(None, [words, hint])), code=code)
     failure.__cause__ = error
     return failure
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it is memory that the machine, or its GPU, has not."""
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or NO_MEMORY in first_line(error)
+
+
+def tell(failure: Failure) -> None:
+    """A failure on stderr: its line, what follows it, and above it the traceback where it is our mistake."""
+    if failure.code == BUG:
+        traceback.print_exception(failure.__cause__)
+    print(f"{failure.program}: error: {failure}", file=sys.stderr)
+    for line in failure.details:
+        print(line, file=sys.stderr)
 
 
 def event(kind: str, to: TextIO | None = None, **values: Any) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from . import cli_models
 from .cli_common import device, file, ratio, whole
 from .cli_feedback import Feedback
-from .cli_options import add_files, add_rate, add_wishes, wishes
+from .cli_options import add_files, add_wishes, wishes
 from .cli_video import told
 
 __all__ = ["add_commands"]
@@ -33,24 +34,22 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="a clip side by side, and a picture of the worst frames",
         description="Write CLIP, with INPUT on the left and interpolated on the right, and a PNG of the "
         "frames that come out worst when each is made from its two neighbours: before, true, made, "
-        "difference, after.",
+        "difference, after. The frames are those that vfi interpolate makes with the same options; "
+        "there is no sound.",
     )
-    preview.add_argument("input", metavar="INPUT", type=file, help="video file")
-    preview.add_argument("clip", metavar="CLIP", type=file, help="video file to write")
+    preview.add_argument("input", metavar="INPUT", type=file, help="video file, or images")
+    preview.add_argument("output", metavar="CLIP", type=file, help="video file to write")
     preview.add_argument(
         "--sheet", metavar="PNG", type=file, help="picture of the worst frames (default: CLIP's name, .png)"
     )
     preview.add_argument("--frames", type=whole(1, 100), metavar="N", help="how many of them (default: 6)")
     preview.add_argument(
-        "--start", type=ratio, default=0, metavar="S", help="where to begin in INPUT (default: %(default)s)"
+        "--start", type=_time, default="0", metavar="S", help="where to begin in INPUT (default: %(default)s)"
     )
     preview.add_argument(
         "--seconds", type=ratio, default=10, metavar="S", help="how much of INPUT (default: %(default)s)"
     )
-    add_rate(preview)
-    cli_models.add_model(preview, file)
-    preview.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
-    preview.add_argument("--overwrite", action="store_true", help="replace what exists")
+    add_wishes(preview)
     preview.set_defaults(run=lambda arguments: _preview(preview, arguments))
 
 
@@ -83,25 +82,22 @@ def _preview(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     from . import models, video
     from .video import preview
 
-    clip: Path = arguments.clip
+    clip: Path = arguments.output
     sheet: Path = arguments.sheet or clip.with_suffix(".png")
-    name = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
-    options = cli_models.options_for(parser, name, arguments, arguments.checkpoint)
+    options = video.Options(**wishes(parser, arguments))
     place = device(parser, arguments.device)
     with Feedback() as feedback, told():
         for target in (clip, sheet):
             video.jobs.check_target(arguments.input, target, arguments.overwrite)
-        model = models.create(name, checkpoint=arguments.checkpoint, **options)
         worst = preview.preview(
             arguments.input,
             clip,
             sheet,
-            model,
+            models.create(options.model, checkpoint=options.checkpoint, **options.model_options),
+            options,
             start=arguments.start,
             seconds=arguments.seconds,
-            factor=arguments.factor,
-            fps=arguments.fps,
-            worst=arguments.frames or preview.WORST,
+            worst=arguments.frames or preview.ROWS,
             device=place,
             progress=feedback.progress,
         )
@@ -109,3 +105,7 @@ def _preview(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     for judged in worst:
         print(f"{judged.number:6} {float(judged.time):9.3f} {judged.psnr:8.2f}")
     return 0
+
+
+def _time(text: str) -> Fraction:
+    return Fraction(0) if re.fullmatch(r"0+(\.0*)?", text) else ratio(text)

@@ -32,8 +32,11 @@ def add_files(command: argparse.ArgumentParser, output: str | None = None) -> No
     )
 
 
-def add_rate(command: argparse.ArgumentParser) -> None:
-    """How many frames a second."""
+def add_wishes(command: argparse.ArgumentParser) -> None:
+    """What decides the output."""
+    command.add_argument(
+        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
+    )
     speed = command.add_mutually_exclusive_group()
     speed.add_argument("--factor", type=ratio, metavar="X", help="output rate over input rate (default: 2)")
     speed.add_argument(
@@ -43,14 +46,6 @@ def add_rate(command: argparse.ArgumentParser) -> None:
         help="output frames a second: 60, 12.5, 30000/1001; 23.976, 29.97, 59.94 and their like are NTSC's "
         "24000/1001, 30000/1001, 60000/1001",
     )
-
-
-def add_wishes(command: argparse.ArgumentParser) -> None:
-    """What decides the output."""
-    command.add_argument(
-        "--input-fps", type=rate, metavar="R", help="images a second, where INPUT is images (default: 25)"
-    )
-    add_rate(command)
     command.add_argument(
         "--vfr",
         action="store_true",
@@ -91,9 +86,8 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--crf",
         type=whole(0),
-        default=16,
         metavar="N",
-        help="quality, 0 (best) to 51, or 63 for AV1 and VP9 (default: %(default)s)",
+        help="quality, 0 (best) to 51, or 63 for AV1 and VP9 (default: 16)",
     )
     command.add_argument(
         "--preset",
@@ -127,7 +121,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--force", action="store_true", help="accept frames of any size and outputs of any length"
     )
-    command.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+    command.add_argument("--overwrite", action="store_true", help="replace what exists")
 
 
 def add_hwaccel(command: argparse.ArgumentParser, default: str | None) -> None:
@@ -182,9 +176,12 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         "model_options": cli_models.options_for(parser, model, arguments, arguments.checkpoint),
         "checkpoint": arguments.checkpoint and str(arguments.checkpoint.resolve()),
     }
-    codec = given["codec"] or video.Options.codec
+    codec = video.sequences.codec_of(arguments.output) or given["codec"] or video.Options.codec
+    crf = video.Options.crf if arguments.crf is None else arguments.crf
+    if arguments.crf is not None and not video.encoding.has_quality(codec):
+        parser.error(f"argument --crf: {codec} has none; got {crf}")
     try:
-        video.encoding.check_quality(codec, arguments.crf, arguments.preset)
+        video.encoding.check_quality(codec, crf, arguments.preset)
     except ValueError as error:
         parser.error(f"argument --{error}")
     found = {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .cli_common import TERMINATED, Failure, device, failure_of, file, warn
+from .cli_common import TERMINATED, Failure, device, failure_of, file, out_of_memory, warn
 from .cli_feedback import Feedback
 from .cli_options import add_files, add_hwaccel, add_wishes, wishes
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .video import Options
 
 __all__ = ["add_commands", "add_reports", "interpolate", "told"]
+
+# With --overwrite, as chunks of other options do not fit together.
+LESS_MEMORY = "--tile 1024 --batch 1 --overwrite needs less memory"
 
 CHUNKS = re.compile(r"\d{1,6}(-\d{1,6})?")
 
@@ -95,7 +98,7 @@ def _interpolate(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     from . import models, video
 
     options = video.Options(**wishes(parser, arguments))
-    place = device(parser, arguments.device)
+    place = device(parser, arguments.device, here=arguments.engine == "local")
 
     def model() -> Interpolator:
         return models.create(options.model, checkpoint=options.checkpoint, **options.model_options)
@@ -117,7 +120,7 @@ def interpolate(
     """
     from . import video
 
-    with Feedback(arguments.json, arguments.profile) as feedback, told(feedback.left):
+    with Feedback(arguments.json, arguments.profile) as feedback, told(feedback.left, LESS_MEMORY):
         frames = video.interpolate(
             arguments.input,
             arguments.output,
@@ -162,7 +165,7 @@ def _plan(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from . import video
 
-    with told():
+    with told(less=f"vfi plan {LESS_MEMORY}"):
         plan = video.plan.read(arguments.plan)
         count = len(plan.chunks)
         wanted = list(range(count)) if arguments.chunk is None else arguments.chunk
@@ -196,8 +199,9 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def told(left: Callable[[], str] = str) -> Iterator[None]:
-    """To what ends the work inside is added what is left to go on with."""
+def told(left: Callable[[], str] = str, less: str = "") -> Iterator[None]:
+    """To what ends the work inside is added what is left to go on with, and what needs less memory where that
+    was all."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -207,7 +211,8 @@ def told(left: Callable[[], str] = str) -> Iterator[None]:
             raise
         raise Failure(f"terminated; {left() or 'no output was written'}", code=TERMINATED) from stop
     except Exception as error:
-        raise failure_of(error, left()) from error
+        hints = [left(), less if out_of_memory(error) else ""]
+        raise failure_of(error, "; ".join(filter(None, hints))) from error
 
 
 def _chunks(text: str) -> list[int]:

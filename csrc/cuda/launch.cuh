@@ -30,6 +30,32 @@ inline const char* error_of(cudaError_t error) {
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
+// For calls that need not succeed: a failure leaves nothing behind for the cudaGetLastError() after a launch.
+inline bool works(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();
+  return error == cudaSuccess;
+}
+
+// Whether the present device can run a kernel of the tensor cores with so many bytes of shared memory a
+// block, which are then allowed. Code for devices before 8.0 is empty, and later ones run it from PTX where
+// there is nothing else: so the code is asked, not the device. The driver keeps what is set, the same for any
+// number of bytes: threads do not disturb each other.
+inline bool has_room(const void* kernel, int bytes) {
+  int device, most;
+  cudaFuncAttributes code;
+  if (!works(cudaGetDevice(&device)) ||
+      !works(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)) ||
+      !works(cudaFuncGetAttributes(&code, kernel)))
+    return false;
+  most -= int(code.sharedSizeBytes);
+  if (code.ptxVersion < 80 || bytes > most) return false;
+  if (code.maxDynamicSharedSizeBytes == most) return true;
+  // So that two blocks fit where there is memory for them; a hint.
+  works(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared));
+  return works(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
+}
+
 inline cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
 }  // namespace vfi::cuda

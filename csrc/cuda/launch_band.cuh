@@ -16,23 +16,13 @@ bool suits(const SepconvTerm<T, F>& term) {
          term.vertical.x == 1 && term.horizontal.x == 1;
 }
 
-// Shared memory that a block may have on this device, 0 where it lacks the instructions.
-inline int shared_limit() {
-  int device, major, bytes;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
-    return 0;
-  return major >= 8 ? bytes : 0;
-}
-
-// Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the simple kernels
+// Launches the kernel if it fits the device and the grid; otherwise nothing happens, and the tiled kernels
 // have to do it.
 template <class T, class F>
 bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>& p, int strips, i64 segments,
                  int bytes, void* stream) {
-  if (wants_simple() || segments > kMaxGridYZ || p.n > kMaxGridYZ || bytes > shared_limit() ||
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess)
+  if (wants_simple() || segments > kMaxGridYZ || p.n > kMaxGridYZ ||
+      !has_room(reinterpret_cast<const void*>(kernel), bytes))
     return false;
   const dim3 grid(strips, static_cast<unsigned>(segments), p.n);
   kernel<<<grid, kThreads, bytes, stream_of(stream)>>>(p);

@@ -16,9 +16,9 @@ template <class F, int kPadding>
 __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     backwarp_backward_tuned(const BackwarpParams<F, f32> p) {
   using Op = Backwarp<F, f32>;
-  VFI_SHARED(Place, all_places, [kWarps][kRows][32]);
+  VFI_SHARED(SamplePlace, all_places, [kWarps][kRows][32]);
   VFI_SHARED(Position, all_positions, [kWarps][kRows][32]);
-  Place(*places)[32] = all_places[threadIdx.x / 32];
+  SamplePlace(*places)[32] = all_places[threadIdx.x / 32];
   auto& positions = all_positions[threadIdx.x / 32];
   const int n = blockIdx.z, lane = threadIdx.x % 32;
   const int y = int(blockIdx.y * kTileHeight + threadIdx.x / 32 * kRows), rows = min(kRows, p.h - y);

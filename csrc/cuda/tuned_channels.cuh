@@ -6,19 +6,19 @@
 namespace vfi {
 
 // Where a pixel reads: its top left tap and the weights of all four.
-struct Place {
+struct SamplePlace {
   int x, y;
   float weight[4];
 };
 // Of a sample that is multiplied with something.
-struct GainedPlace : Place {
+struct GainedPlace : SamplePlace {
   float gain;
 };
-VFI_FN float gained(const Place&, float grad) { return grad; }
+VFI_FN float gained(const SamplePlace&, float grad) { return grad; }
 VFI_FN float gained(const GainedPlace& place, float grad) { return place.gain * grad; }
 
 template <class V>
-__device__ __forceinline__ Spot spot_in(const View<V>& image, const Place& place) {
+__device__ __forceinline__ Spot spot_in(const View<V>& image, const SamplePlace& place) {
   Spot spot = {u32(place.y) * u32(image.y) + u32(place.x) * u32(image.x), {}};
   for (int k = 0; k < 4; ++k) spot.weight[k] = place.weight[k];
   return spot;
@@ -45,7 +45,7 @@ __device__ __forceinline__ void narrow_products(const View<const T>& in, const V
 
 template <bool kExact, int kStep, class T>
 __device__ __forceinline__ void narrow_products(const View<const T>& in, const View<const T>& grad_out,
-                                                int channels, const Place& place, const Piece& piece,
+                                                int channels, const SamplePlace& place, const Piece& piece,
                                                 float (&tap)[4]) {
   const Spot spot = spot_in(in, place);
   int c = 0;

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..video import preview
+from ..video import sheet
+from ..video.sheet import Worst
 from .metrics import Metric
 from .published import PUBLISHED
-from .run import Result, Worst
+from .run import Result
 
 __all__ = ["as_json", "as_markdown", "write_sheet"]
 
@@ -31,7 +32,7 @@ def as_markdown(results: Sequence[Result], *, mean: bool = False) -> str:
 
 
 def as_json(
-    results: Sequence[Result], worst: Mapping[str, Worst], about: Mapping[str, Any]
+    results: Sequence[Result], worst: Mapping[str, Worst[str]], about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything, frame by frame; null is what is not finite: the PSNR of equal frames."""
     return {
@@ -72,13 +73,13 @@ def as_json(
     }
 
 
-def write_sheet(path: Path, worst: Mapping[str, Worst]) -> None:
+def write_sheet(path: Path, worst: Mapping[str, Worst[str]]) -> None:
     """The worst frames, model after model: before, true, made, difference, after.
 
     Raises:
         VideoError: it cannot be written.
     """
-    preview.write_sheet(path, [row for frames in worst.values() for _, _, row in frames.ordered()])
+    sheet.write_sheet(path, [row for frames in worst.values() for _, _, row in frames.ordered()])
 
 
 def _section(part: str, results: Sequence[Result]) -> str:

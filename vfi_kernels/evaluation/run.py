@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +15,11 @@ import torch.nn.functional as F
 
 from ..models.base import Interpolator
 from ..video import psnr, to_tensor
-from ..video.preview import sheet_row
+from ..video.sheet import Worst
 from .benchmarks import Item, Part, Protocol
 from .metrics import Metric, Pair
 
-__all__ = ["Result", "Worst", "evaluate"]
-
-# Rows of the sheet, of each model.
-WORST = 6
+__all__ = ["Result", "evaluate"]
 
 
 @dataclass
@@ -53,26 +49,6 @@ class Result:
         return sum(math.isfinite(row[column]) for _, _, row in self.rows)
 
 
-@dataclass
-class Worst:
-    """The frames that a model failed at most, by the PSNR of the whole frame."""
-
-    kept: list[tuple[float, int, str, np.ndarray]] = field(default_factory=list)
-    seen: int = 0  # tells frames of one PSNR apart in the heap
-
-    def add(self, name: str, score: float, images: tuple[np.ndarray, ...]) -> None:
-        self.seen += 1
-        if len(self.kept) == WORST and -score <= self.kept[0][0]:
-            return
-        heapq.heappush(self.kept, (-score, self.seen, name, sheet_row(*images)))
-        if len(self.kept) > WORST:
-            heapq.heappop(self.kept)
-
-    def ordered(self) -> list[tuple[str, float, np.ndarray]]:
-        """Name, PSNR and row of the sheet, the worst first."""
-        return [(name, -score, row) for score, _, name, row in sorted(self.kept, reverse=True)]
-
-
 @torch.inference_mode()
 def evaluate(
     parts: Sequence[Part],
@@ -82,7 +58,7 @@ def evaluate(
     more: Sequence[Metric] = (),
     device: torch.device | str = "cpu",
     progress: Callable[[int, int | None], None] = lambda done, total: None,
-) -> tuple[list[Result], dict[str, Worst]]:
+) -> tuple[list[Result], dict[str, Worst[str]]]:
     """Every model on every part. Frames are loaded once for all models.
 
     Args:
@@ -100,7 +76,7 @@ def evaluate(
     counts = [part.count if limit is None else min(limit, part.count) for part in parts]
     total, done = sum(counts) * len(models), 0
     ready = {name: model.to(device).eval() for name, model in models.items()}
-    worst = {name: Worst() for name in models}
+    worst: dict[str, Worst[str]] = {name: Worst() for name in models}
     results = []
     for part, count in zip(parts, counts, strict=True):
         columns = (*part.protocol.metrics, *more)

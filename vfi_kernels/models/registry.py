@@ -150,7 +150,7 @@ def check(name: str, given: Mapping[str, Any]) -> None:
         if option not in known:
             near = get_close_matches(option, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{name} has {', '.join(known) or 'no options'}; got {option!r}{hint}")
+            raise ValueError(f"{name} has {', '.join(options(name)) or 'no options'}; got {option!r}{hint}")
         flag = isinstance(value, bool)
         if isinstance(known[option], bool) and not flag:
             raise ValueError(f"{name}: {option} must be true or false; got {value!r}")

@@ -11,6 +11,7 @@ from .locks import Busy
 from .metrics import Score, compare, mean_score, psnr, rgb_frames, ssim
 from .options import Options, digest
 from .reading import Reader
+from .signature import UnknownOrigin
 
 __all__ = [
     "Busy",
@@ -18,6 +19,7 @@ __all__ = [
     "Options",
     "Reader",
     "Score",
+    "UnknownOrigin",
     "VideoError",
     "Writer",
     "compare",

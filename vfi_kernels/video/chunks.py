@@ -16,14 +16,15 @@ import torch
 from . import cadence, scenes
 from . import schedule as schedules
 from ._av import av
+from .cutting import Chunk, check_length, schedule_for, warm
 from .encoding import Encoding, Writer, complete_or_absent
 from .locks import Busy, Lock
 from .pipeline import Ahead, Download, Made, Profile, Shown, Upload, Work, made, profile_of, settled
-from .plan import Chunk, Plan, encoding_for, save, schedule_for, warm
+from .plan import Plan, encoding_for, save
 from .sources import Source, open_source
-from .tiling import Tiled
+from .tiling import tiled
 
-__all__ = ["make"]
+__all__ = ["make", "works"]
 
 
 def make(
@@ -63,10 +64,12 @@ def make(
             schedule = schedule_for(reader, options)
             encoding = encoding_for(reader, plan.target, options)
         device = torch.device(device)
-        read = Ahead(_works(plan, filter(claims.take, indices), encoding, device), "read", stop)
+        # What may fail on a device comes first: no thread is at work then that would have to be ended.
+        model = tiled(model, options.tile).to(device).eval()
+        download = Download(device)
+        read = Ahead(works(plan, filter(claims.take, indices), encoding, device), "read", stop)
         stack.callback(read.join)
-        model = _fitted(model, options.tile).to(device).eval()
-        frames = made(read, schedule, model, options.batch, encoding.colour, Download(device))
+        frames = made(read, schedule, model, options.batch, encoding.colour, download)
         ready = Ahead(settled(frames), "model", stop)
         stack.callback(ready.join)
         stack.callback(stop.set)  # the last in is the first out
@@ -122,10 +125,6 @@ class _Claims:
     def __exit__(self, *_: object) -> None:
         for lock in self._locks.values():
             lock.release()
-
-
-def _fitted(model: torch.nn.Module, tile: int | None) -> torch.nn.Module:
-    return Tiled(model, tile) if tile else model
 
 
 def _write(
@@ -238,7 +237,9 @@ class _Source:
                 yield Work(index, schedules.Span(number - 1, left.time, right.time, right.cut), left, right)
             left, last = right, number
         if left is not None and self.tape.next is None:
-            # Nothing follows to be interpolated towards: the last frame is held for as long as it is shown.
+            # How long the last frame is shown nobody has promised before.
+            check_length(self.reader, self.reader.end, last + 1, self._plan.options)
+            # Nothing follows to be interpolated towards: it is held for as long.
             yield Work(index, schedules.Span(last, left.time, self.reader.end, True), left, left)
         repairs: Counter[str] = Counter()
         for at, done in self._repairs:
@@ -259,7 +260,7 @@ def _retimed(frames: Iterator[Shown]) -> Iterator[Shown]:
         yield shown
 
 
-def _works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
+def works(plan: Plan, indices: Iterable[int], encoding: Encoding, device: torch.device) -> Iterator[Work]:
     """The frames of these chunks, with what is between them, and the mark of each chunk's end."""
     source = before = None
     for index in indices:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ._av import VideoError, av
 from .yuv import Coding, Layout
 
-__all__ = ["Converter", "repacked", "to_image", "to_tensor"]
+__all__ = ["Converter", "repacked", "to_image", "to_tensor", "views"]
 
 Range = av.video.reformatter.ColorRange
 
@@ -93,7 +93,7 @@ class Converter:
 
     def planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
         """The codes [H, W] of every channel that the output keeps, as they lie in memory."""
-        planes = _views(repacked(self._unpack, frame, self._source.layout.planar))
+        planes = views(repacked(self._unpack, frame, self._source.layout.planar))
         return planes[:-1] if self._source.layout.alpha and not self._shown.layout.alpha else planes
 
     def decode(self, planes: list[Tensor]) -> Tensor:
@@ -142,7 +142,7 @@ class Converter:
 
     def _frame(self, planes: list[np.ndarray]) -> av.VideoFrame:
         frame = av.VideoFrame(*self.size, self._target.layout.planar)
-        for view, plane in zip(_views(frame), planes, strict=True):
+        for view, plane in zip(views(frame), planes, strict=True):
             np.copyto(view, plane)
         return repacked(self._pack, frame, self.format)
 
@@ -169,7 +169,7 @@ class Converter:
 
         name = min(fitting, key=cost)
         lost = _lost(source, layouts[name])
-        if lost["transparency"] and _views(repacked(self._unpack, first, source.planar))[-1].min() == (
+        if lost["transparency"] and views(repacked(self._unpack, first, source.planar))[-1].min() == (
             1 if source.bits == 32 else (1 << source.bits) - 1
         ):
             lost["transparency"] = 0  # GIFs and palettes have it by default; nothing is seen through this one
@@ -238,18 +238,18 @@ def repacked(reformatter: object, frame: av.VideoFrame, name: str) -> av.VideoFr
     return reformatter.reformat(frame, format=name, **same)
 
 
-def _views(frame: av.VideoFrame) -> list[np.ndarray]:
+def views(frame: av.VideoFrame) -> list[np.ndarray]:
     """Every channel of a planar frame, [H, W], as it lies in memory."""
     first = frame.format.components[0]
     dtype = "u1" if first.bits <= 8 else "<f4" if first.bits == 32 else "<u2"
-    views = []
+    found = []
     for plane in frame.planes:
         line = abs(plane.line_size) // np.dtype(dtype).itemsize
         rows = np.frombuffer(plane, dtype).reshape(plane.height, line)
         if plane.line_size < 0:
             rows = rows[::-1].copy()  # torch takes no negative strides
         if frame.format.name.startswith("ya"):
-            views += [rows[:, k : 2 * plane.width : 2] for k in range(2)]
+            found += [rows[:, k : 2 * plane.width : 2] for k in range(2)]
         else:
-            views.append(rows[:, : plane.width])
-    return views
+            found.append(rows[:, : plane.width])
+    return found

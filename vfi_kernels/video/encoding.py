@@ -15,7 +15,7 @@ from . import sequences, signalling, timing
 from ._av import VideoError, av
 from .colour import Converter
 
-__all__ = ["Encoding", "Writer", "check_quality", "complete_or_absent", "guarded"]
+__all__ = ["Encoding", "Writer", "check_quality", "complete_or_absent", "guarded", "has_quality"]
 
 MP4 = (".mp4", ".mov", ".m4v")
 MOVIE_TICKS = 90_000  # a second, at least
@@ -25,6 +25,9 @@ FIXED = {"ffv1": {}, "png": {}, "tiff": {}, "mjpeg": {"qmin": "2", "qmax": "2"}}
 
 # Encoders that know quantizers from 2 to 31 instead of a constant rate factor.
 QUANTIZED = ("mpeg4", "mpeg2video", "mpeg1video")
+
+# What encoders that know a constant rate factor begin with.
+RATED = ("libx264", "libx265", "libvpx", "libsvtav1", "libaom", "libxeve")
 
 # The largest constant rate factor of encoders (by a part of their name) where it is not that of H.264.
 CRF = 51
@@ -63,14 +66,18 @@ THREADS = 8
 def complete_or_absent(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """A temporary name beside `path`, or in `folder` of the same disk: renamed to `path` when the block ends
     well, else deleted.
+
+    Raises:
+        VideoError: what the block wrote does not reach the disk.
     """
     temporary = (folder or path.parent) / f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}"
     try:
         yield temporary
-        # The rename must not reach the disk before the data does.
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with guarded(str(path)):
+            # The rename must not reach the disk before the data does.
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -308,6 +315,11 @@ def _encoder(name: str) -> av.Codec:
     return encoder
 
 
+def has_quality(codec: str) -> bool:
+    """Whether a constant rate factor means anything to an encoder."""
+    return codec.startswith(RATED) or codec in QUANTIZED or codec.endswith("_nvenc")
+
+
 def check_quality(codec: str, crf: int, preset: str | None) -> None:
     """
     Raises:
@@ -336,7 +348,7 @@ def _rate_factor(codec: str, crf: int) -> dict[str, str]:
         return {"qmin": step, "qmax": step}
     if codec.endswith("_nvenc"):
         return {"rc": "vbr", "cq": str(crf)}
-    return {"crf": str(crf)}
+    return {"crf": str(crf)} if has_quality(codec) else {}
 
 
 def _chunk_suffix(codec: str) -> str:

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from ._av import VideoError, av
-from .colour import repacked
+from .colour import repacked, views
 from .yuv import Layout
 
 __all__ = ["Decoder", "HWAccel", "check", "decoder_of", "opened_by"]
@@ -88,6 +90,12 @@ class Decoder:
             raise VideoError(f"the device gives {frame.format.name} for {wanted.name}")
         unpacked = repacked(self._reformatter, frame, wanted.name)
         unpacked.color_range = frame.color_range
+        bits = wanted.components[0].bits
+        if bits > 8 and frame.width % 2:
+            # Of an odd number of columns swscale (FFmpeg 8) now and then gets one wrong.
+            luma, chroma = (np.frombuffer(plane, "<u2").reshape(plane.height, -1) for plane in frame.planes)
+            for view, codes in zip(views(unpacked), (luma, chroma[:, ::2], chroma[:, 1::2]), strict=True):
+                view[:] = codes[:, : view.shape[1]] >> (16 - bits)
         return unpacked
 
 

@@ -36,13 +36,14 @@ def is_images(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
-def files_of(path: Path, gaps: bool = False) -> list[Path]:
+def files_of(path: Path, gaps: bool = False, force: bool = False) -> list[Path]:
     """The image files that a name stands for, in the order in which they are shown.
 
     Args:
         path: a folder: its images by name, numbers in names counted as numbers. A pattern such as
             `frame_%04d.png`: the files with such a number, from the least on, none left out. Or one file.
         gaps: name files that are missing in between as well, instead of raising.
+        force: however many there are.
 
     Raises:
         VideoError: there are none, or one is missing; a pattern that is more than a number in a file's name.
@@ -71,7 +72,8 @@ def files_of(path: Path, gaps: bool = False) -> list[Path]:
     if len(numbers) <= last - first and not gaps:
         gap = next(k for k in range(first, last) if k not in numbers)
         raise VideoError(f"{path.parent / (path.name % gap)}: is missing, while later ones are there")
-    limits.check_frames(path, last - first + 1, (last - first + 1) / RATE)
+    if not force:
+        limits.check_frames(path, last - first + 1, (last - first + 1) / RATE)
     return [path.parent / (path.name % k) for k in range(first, last + 1)]
 
 
@@ -125,13 +127,13 @@ class Images:
             rate: images a second; `RATE` where it is not given. An animated WebP has its own times.
             keep_going: hold the last good image where one is missing or cannot be read, and scale those of
                 another size.
-            force: read pictures of any size.
+            force: read pictures of any size, and however many.
         """
         self.path = Path(path)
         self.repairs: Counter[str] = Counter()
         self._keep_going = keep_going
         self._limit = limits.UNLIMITED if force else limits.MAX_PIXELS
-        files = files_of(self.path, gaps=keep_going)
+        files = files_of(self.path, gaps=keep_going, force=force)
         if len(files) == 1 and _is_apng(files[0]):
             raise VideoError(f"{self.path}: is an animation, which is read under a name in .apng")
         self.rate = rate or RATE

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from . import images, limits, muxing, sequences
+from . import cutting, images, limits, muxing, sequences
 from . import plan as plans
 from . import schedule as schedules
 from .options import Options
@@ -31,11 +31,11 @@ def describe(source: Path, target: Path, options: Options) -> dict[str, dict[str
     with open_source(source, options) as reader:
         marks = reader.marks()
         plan = plans.make(source, target, reader, marks, options)
-        schedule = plans.schedule_for(reader, options)
+        schedule = cutting.schedule_for(reader, options)
         lost: list[str] = []
         muxing.check(plan, reader, lost.append)
         times = [time for time, _, _ in marks]
-        end = plans.end_of(reader, marks)
+        end = cutting.end_of(reader, marks)
         return {
             "input": _input(reader, times, end, sum(key for _, _, key in marks)),
             "output": {

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from .. import models
-from . import chunks, cluster, images, muxing, sequences, signature
+from . import chunks, cluster, cutting, images, muxing, sequences, signature
 from . import plan as plans
 from ._av import VideoError
 from .options import Options, digest
@@ -115,9 +115,11 @@ def run(
 
     Raises:
         Busy: another process makes some of them; all others are there.
-        VideoError: the source or the weights are not those of the plan; a file cannot be read or written.
+        VideoError: the source, the weights or the versions of packages are not those of the plan; a file
+            cannot be read or written.
     """
     plan.check_source()
+    plan.check_versions()
     options = plan.options
     model = models.create(options.model, checkpoint=options.checkpoint, **options.model_options)
     if digest(model) != options.weights:
@@ -164,7 +166,7 @@ def begin(
         ValueError: as `interpolate`.
         VideoError: as `interpolate`; an earlier run of other options or another source.
     """
-    with _begun(source, target, options, model, **how) as (plan, _):
+    with _begun(source, target, options, model, going_on="vfi run and vfi merge go", **how) as (plan, _):
         plan.write()
         return plan
 
@@ -180,14 +182,16 @@ def _begun(
     overwrite: bool = False,
     resume: bool = False,
     warn: Warn = warnings.warn,
+    going_on: str = "--resume goes",
 ) -> Iterator[tuple[Plan, int | None]]:
     """A plan and how many frames the output will have, None where nobody knows. What is in the work folder
-    is of the same plan, and others are kept out until the block ends.
+    is of the same plan, and others are kept out until the block ends. What is left of an earlier run is told
+    with what is `going_on` with it.
     """
     source, target = Path(source), Path(target)
     check_target(source, target, overwrite or resume)
     with open_source(source, options) as reader:
-        schedule = plans.schedule_for(reader, options)
+        schedule = cutting.schedule_for(reader, options)
         options = replace(
             options,
             model=options.model or type(model).__name__,
@@ -197,18 +201,18 @@ def _begun(
         marks = reader.marks()
         plan = plans.make(source, target, reader, marks, options)
         muxing.check(plan, reader, warn)
-        total = schedule.count(plans.end_of(reader, marks))
+        total = schedule.count(cutting.end_of(reader, marks))
     with plan.held():
         if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
-            _go_on(plan, overwrite, resume)
+            _go_on(plan, overwrite, resume, going_on)
         _warn_of_space(plan, warn)
         yield plan, total
 
 
-def _go_on(plan: Plan, overwrite: bool, resume: bool) -> None:
+def _go_on(plan: Plan, overwrite: bool, resume: bool, going_on: str) -> None:
     if not resume and not overwrite:
         raise VideoError(
-            f"{plan.folder}: holds what is left of an earlier run; --resume goes on with it, "
+            f"{plan.folder}: holds what is left of an earlier run; {going_on} on with it, "
             "--overwrite begins again"
         )
     if not resume or not (plan.folder / plans.MANIFEST).exists():

@@ -23,7 +23,7 @@ SEEK, SEEK_ID, SEEK_POSITION, CRC = (bytes.fromhex(name) for name in ("4DBB", "5
 ENTRY, KIND, VIDEO, WIDTH, HEIGHT = (bytes.fromhex(name) for name in ("AE", "83", "E0", "B0", "BA"))
 UNIT, SHOWN_WIDTH, SHOWN_HEIGHT = (bytes.fromhex(name) for name in ("54B2", "54B0", "54BA"))
 
-# More than there is before the fonts.
+# More than there is before the fonts, unless subtitles' styles are a book.
 HEADER = 1 << 20
 
 
@@ -31,7 +31,7 @@ def set_aspect(path: Path, aspect: Fraction) -> bool:
     """Say in a file's header that the pixels of its first pictures are `aspect` times as wide as high.
 
     Returns:
-        Whether that could be done: the header is as FFmpeg writes it.
+        Whether that could be done: the header is as FFmpeg writes it, and not too long to be read at once.
     """
     with path.open("r+b") as file:
         data = file.read(HEADER)
@@ -40,6 +40,8 @@ def set_aspect(path: Path, aspect: Fraction) -> bool:
         if [name for name, _, _ in first] != [SEEK_HEAD, VOID, INFO, TRACKS]:
             return False
         (_, seek, _), _, (_, info, _), (_, tracks, stop) = first
+        if start + stop > len(data):
+            return False
         info, tracks = _element(INFO, info), _element(TRACKS, _shaped(tracks, aspect))
         # Only what lies before the end of the tracks moves.
         places = {INFO: stop - len(tracks) - len(info), TRACKS: stop - len(tracks)}
@@ -81,12 +83,13 @@ def _pointing(seek: bytes, places: dict[bytes, int]) -> bytes:
 
 
 def _elements(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
-    """The name and the body of each element, and where it ends."""
+    """The name and the body of each element, and where it ends, maybe beyond the data."""
     file = BytesIO(data)
     while first := file.read(1):
         name = first + file.read(8 - first[0].bit_length())
         length = ebml_number(file) or 0
-        yield name, file.read(length), file.tell()
+        stop = file.tell() + length
+        yield name, file.read(length), stop
 
 
 def _children(body: bytes) -> list[tuple[bytes, bytes]]:

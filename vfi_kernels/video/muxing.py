@@ -32,11 +32,8 @@ def check(plan: Plan, reader: Source, warn: Callable[[str], None]) -> None:
     if reader.first.interlaced_frame:
         warn("the input is interlaced: frames are made of whole ones, so deinterlace it before")
     encoding = encoding_for(reader, plan.target, plan.options, warn)
-    if sequences.is_gif(plan.target) and encoding.fps > sequences.GIF_RATE:
-        warn(
-            f"GIF counts hundredths of a second, and browsers show {sequences.GIF_RATE} frames in one at "
-            f"most; got {float(encoding.fps):g}"
-        )
+    if sequences.is_gif(plan.target):
+        sequences.check_rate(plan.target, encoding.fps, warn)
     with _Output(plan, encoding, reader, BytesIO(), warn) as output:
         if sequences.is_gif(plan.target) or sequences.is_images(plan.target):
             return

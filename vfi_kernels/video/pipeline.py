@@ -24,7 +24,19 @@ from . import schedule as schedules
 from ._av import av
 from .colour import Converter
 
-__all__ = ["Ahead", "Download", "Made", "Profile", "Shown", "Upload", "Work", "made", "profile_of", "settled"]
+__all__ = [
+    "Ahead",
+    "Download",
+    "Made",
+    "Profile",
+    "Shown",
+    "Upload",
+    "Work",
+    "between",
+    "made",
+    "profile_of",
+    "settled",
+]
 
 Item = TypeVar("Item")
 
@@ -177,6 +189,18 @@ class Made(NamedTuple):
     repairs: Mapping[str, int] = {}
 
 
+def between(
+    work: Work, schedule: schedules.ConstantRate | schedules.OwnTimes, model: torch.nn.Module, batch: int
+) -> Iterator[tuple[schedules.Slot, Tensor | None]]:
+    """The output frames from a source frame to the next, [N, 3, H, W]; None is the source frame itself."""
+    slots = schedule.slots(work.span)
+    while some := list(islice(slots, batch)):
+        times = [float(slot.timestep) for slot in some if not slot.original]
+        frames = iter(model.interpolate(work.left.rgb, work.right.rgb, times).unbind(1) if times else ())
+        for slot in some:
+            yield slot, None if slot.original else next(frames)
+
+
 def made(
     works: Iterator[Work],
     schedule: schedules.ConstantRate | schedules.OwnTimes,
@@ -187,21 +211,17 @@ def made(
 ) -> Iterator[Made]:
     """Every output frame, in order; the device may still be at work on it."""
     with torch.inference_mode():
-        for chunk, span, a, b, repairs in works:
+        for work in works:
+            chunk, span, a, b, repairs = work
             if span is None:
                 yield Made(chunk, repairs=repairs)
                 continue
-            slots = schedule.slots(span)
-            while some := list(islice(slots, batch)):
-                times = [float(slot.timestep) for slot in some if not slot.original]
-                frames = iter(model.interpolate(a.rgb, b.rgb, times).unbind(1) if times else ())
-                for slot in some:
-                    if slot.original:
-                        yield Made(chunk, slot, original=a.frame)
-                    else:
-                        outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
-                        codes = colour.codes(next(frames) + outside)
-                        yield Made(chunk, slot, codes=download.send(codes))
+            for slot, frame in between(work, schedule, model, batch):
+                if frame is None:
+                    yield Made(chunk, slot, original=a.frame)
+                else:
+                    outside = torch.lerp(a.outside, b.outside, float(slot.timestep))
+                    yield Made(chunk, slot, codes=download.send(colour.codes(frame + outside)))
 
 
 def settled(items: Iterator[Made]) -> Iterator[Made]:

@@ -23,27 +23,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import cadence, limits, locks, scenes, sequences
-from . import schedule as schedules
-from ._av import VideoError
-from .encoding import Encoding, complete_or_absent
+import torch
+
+from .. import __version__
+from . import locks, sequences
+from ._av import VideoError, av
+from .cutting import Chunk, Mark, Seek, chunk_of, chunks_of, schedule_for
+from .encoding import Encoding, complete_or_absent, guarded
 from .options import Options
 from .sources import Source, identity
 
 __all__ = [
     "MANIFEST",
-    "Chunk",
     "Plan",
-    "Seek",
     "encoding_for",
-    "end_of",
     "in_words",
     "make",
     "read",
-    "schedule_for",
-    "warm",
 ]
 
 VERSION = 1
@@ -51,28 +49,6 @@ MANIFEST = "manifest.json"
 LOCK = "run.lock"
 UNFINISHED = r"\.{}\.[0-9a-f]{{8}}\.part(\.\w+)?"
 OURS = re.compile(r"manifest\.json|\d{5}\.(json|nut|mov)|" + UNFINISHED.format(".*"))
-
-# So many frames before a chunk its cut detector has to see to judge as if it had seen all.
-WARM = scenes.RECENT + 1
-
-
-# Of a source frame: its time, its time stamp, and whether it is a key frame.
-Mark = tuple[Fraction, "int | None", bool]
-
-
-class Seek(NamedTuple):
-    """Where reading for a chunk starts."""
-
-    key: int  # time stamp of a key frame
-    lead: int  # frames from there to the chunk
-
-
-class Chunk(NamedTuple):
-    """Source frames with start <= time < stop, seconds after the first; the last one has no stop."""
-
-    start: Fraction
-    stop: Fraction | None
-    seek: Seek | None  # None: read from the start
 
 
 @dataclass(frozen=True)
@@ -85,6 +61,7 @@ class Plan:
         target: the output, absolute.
         options: how.
         chunks: what is to be made, in order.
+        versions: of what makes frames and encodes them, in words.
     """
 
     source: Path
@@ -93,6 +70,7 @@ class Plan:
     target: Path
     options: Options
     chunks: tuple[Chunk, ...]
+    versions: str
 
     @property
     def folder(self) -> Path:
@@ -127,12 +105,22 @@ class Plan:
         if identity(self.source) != (self.size, self.modified):
             raise VideoError(f"{self.source}: has changed since {self.folder / MANIFEST} was written")
 
+    def check_versions(self) -> None:
+        """
+        Raises:
+            VideoError: other versions are installed than where the plan was made.
+        """
+        if self.versions != versions():
+            raise VideoError(f"{self.folder / MANIFEST}: is of {self.versions}; here is {versions()}")
+
     def difference(self, other: Plan) -> str | None:
         """In what they differ, in words; None where they are one."""
         if self.source != other.source:
             return f"source {self.source}, not {other.source}"
         if (self.size, self.modified) != (other.size, other.modified):
             return "another version of the source"
+        if self.versions != other.versions:
+            return f"{self.versions}, not {other.versions}"
         return self.options.difference(other.options) or (None if self.chunks == other.chunks else "chunks")
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +138,7 @@ class Plan:
             "size": self.size,
             "modified": self.modified,
             "target": str(self.target),
+            "versions": self.versions,
             "options": self.options.to_json(),
             "chunks": chunks,
         }
@@ -247,7 +236,7 @@ def clear(folder: Path, pattern: re.Pattern[str]) -> None:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    with complete_or_absent(path) as temporary:
+    with guarded(str(path)), complete_or_absent(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -277,6 +266,7 @@ def read(path: Path) -> Plan:
             Path(values["target"]),
             Options.from_json(values["options"]),
             chunks,
+            values["versions"],
         )
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror})") from error
@@ -284,70 +274,30 @@ def read(path: Path) -> Plan:
         raise VideoError(f"{path}: is not a plan ({error!r})") from error
 
 
-def make(source: Path, target: Path, reader: Source, marks: list[Mark], options: Options) -> Plan:
+def make(
+    source: Path,
+    target: Path,
+    reader: Source,
+    marks: list[Mark],
+    options: Options,
+    part: tuple[Fraction, Fraction] | None = None,
+) -> Plan:
     """Cut the source into chunks of about `options.chunk_seconds`; `marks` are the reader's.
+
+    Args:
+        part: from when to when, seconds after the first frame: one chunk of it; None is all.
 
     Raises:
         VideoError: there is no such file, or the output would be too long.
     """
     size, modified = identity(source)
-    chunks = _chunks(reader, marks, options)
-    return Plan(source.resolve(), size, modified, target.resolve(), options, chunks)
+    chunks = (chunk_of(reader, marks, options, *part),) if part else chunks_of(reader, marks, options)
+    return Plan(source.resolve(), size, modified, target.resolve(), options, chunks, versions())
 
 
-def warm(options: Options) -> int:
-    """Frames before a chunk that have to be seen for it to be what it is in the whole."""
-    return max(WARM, cadence.BEFORE) if options.duplicates == "retime" else WARM
-
-
-def end_of(reader: Source, marks: list[Mark]) -> Fraction:
-    """When the last frame goes off, seconds after the first came; about, where the file does not say."""
-    if reader.duration or not marks:
-        return reader.duration or Fraction(0)
-    last = marks[-1][0]
-    return last + (1 / reader.rate if reader.rate else last - marks[max(len(marks) - 2, 0)][0])
-
-
-def _chunks(reader: Source, marks: list[Mark], options: Options) -> tuple[Chunk, ...]:
-    """Where possible a chunk starts `warm` frames after a key frame: so little is decoded for nothing."""
-    seconds = options.chunk_seconds
-    frames = schedule_for(reader, options).count(marks[-1][0]) if marks else 0
-    if frames and not options.force:
-        limits.check_frames(reader.path, frames, marks[-1][0])
-    keys = [number for number, (_, _, key) in enumerate(marks) if key] if reader.seekable else []
-    starts: list[tuple[Fraction, Seek | None]] = [(Fraction(0), None)]
-    passed = 0  # the keys that lie early enough
-    for number, (time, _, _) in enumerate(marks):
-        fresh = passed < len(keys) and keys[passed] <= number - warm(options)
-        passed += fresh
-        length = time - starts[-1][0]
-        if length < seconds or not (fresh or length >= 2 * seconds or not keys):
-            continue
-        key = keys[passed - 1] if passed else 0
-        starts.append((time, Seek(marks[key][1], number - key) if key else None))
-    stops = [start for start, _ in starts[1:]]
-    return tuple(Chunk(start, stop, seek) for (start, seek), stop in zip(starts, [*stops, None], strict=True))
-
-
-def schedule_for(reader: Source, options: Options) -> schedules.ConstantRate | schedules.OwnTimes:
-    """
-    Raises:
-        ValueError: options that contradict each other.
-        VideoError: they need the source's rate, and it has none.
-    """
-    # Re-timed frames lie between ticks.
-    parts = cadence.PARTS if options.duplicates == "retime" else 1
-    try:
-        return schedules.schedule_for(
-            reader.rate,
-            reader.tick / parts,
-            factor=options.factor,
-            fps=options.fps,
-            stretch=options.slow_motion,
-            vfr=options.vfr,
-        )
-    except schedules.NoRateError as error:
-        raise VideoError(f"{reader.path}: states no frame rate; give the output's with --fps") from error
+def versions() -> str:
+    """Those of this machine, of which others may make other bytes."""
+    return f"vfi_kernels {__version__}, torch {torch.__version__}, PyAV {av.__version__}"
 
 
 def encoding_for(

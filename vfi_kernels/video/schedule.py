@@ -72,6 +72,10 @@ class ConstantRate:
         """Output frames of a source that lasts `end` seconds."""
         return timing.frame_count(end * self.stretch, self.fps)
 
+    def at_most(self, end: Fraction, frames: int) -> int:
+        """Output frames of a source of so many frames, whose end is known about: no more than these."""
+        return self.count(end)
+
 
 @dataclass(frozen=True)
 class OwnTimes:
@@ -106,6 +110,10 @@ class OwnTimes:
 
     def count(self, end: Fraction) -> None:
         """Not known before the last source frame is."""
+
+    def at_most(self, end: Fraction, frames: int) -> int:
+        """As of `ConstantRate`."""
+        return frames * self.factor
 
 
 def schedule_for(

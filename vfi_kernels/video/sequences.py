@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,16 @@ from pathlib import Path
 from . import images
 from ._av import VideoError, av
 
-__all__ = ["GIF_RATE", "codec_of", "existing", "is_gif", "is_images", "write_gif", "write_images", "written"]
+__all__ = [
+    "check_rate",
+    "codec_of",
+    "existing",
+    "is_gif",
+    "is_images",
+    "write_gif",
+    "write_images",
+    "written",
+]
 
 CODECS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".tif": "tiff", ".tiff": "tiff"}
 
@@ -22,7 +31,7 @@ NAME = "%06d.png"
 
 # Of a second: what GIF counts time in. Browsers take one alone for a tenth of a second.
 CENTISECOND = Fraction(1, 100)
-GIF_RATE = 50
+BROWSERS = 50
 
 
 def is_images(target: Path) -> bool:
@@ -83,8 +92,26 @@ def write_images(target: Path, files: Iterable[bytes], work: Path) -> int:
     return count
 
 
+def check_rate(target: Path, fps: Fraction, warn: Callable[[str], None]) -> None:
+    """Whether a GIF can have so many frames a second.
+
+    Raises:
+        VideoError: it cannot.
+    """
+    most = 1 / CENTISECOND
+    if fps > most:
+        raise VideoError(f"{target}: GIF holds {most} frames a second at most; got {float(fps):g}")
+    if fps > BROWSERS:
+        warn(
+            f"GIF counts hundredths of a second, and browsers show {BROWSERS} frames in one at "
+            f"most; got {float(fps):g}"
+        )
+
+
 def write_gif(path: Path, frames: Iterable[tuple[av.VideoFrame, Fraction, Fraction]], rate: Fraction) -> None:
     """A GIF that is shown again and again, each frame in the 256 colours that suit it best.
+
+    At a variable rate what lasts for no whole hundredth of a second is left out.
 
     Args:
         path: file to write.
@@ -97,11 +124,14 @@ def write_gif(path: Path, frames: Iterable[tuple[av.VideoFrame, Fraction, Fracti
         lengths = {}
         graph = None
         for frame, time, length in frames:
+            begin, end = (round(t / CENTISECOND) for t in (time, time + length))
+            if begin == end:
+                continue
             if graph is None:
                 graph = _palettes(frame)
                 stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "pal8"
-            frame.pts, frame.time_base = round(time / CENTISECOND), CENTISECOND
-            lengths[frame.pts] = round((time + length) / CENTISECOND) - frame.pts
+            frame.pts, frame.time_base = begin, CENTISECOND
+            lengths[begin] = end - begin
             graph.vpush(frame)
             _mux(container, stream.encode(graph.vpull()), lengths)
         _mux(container, stream.encode(None), lengths)

@@ -12,10 +12,14 @@ from ._av import VideoError
 from .options import FREE
 from .plan import Plan
 
-__all__ = ["ATTRIBUTE", "frames_of", "sign"]
+__all__ = ["ATTRIBUTE", "UnknownOrigin", "frames_of", "sign"]
 
 # An extended attribute; the first image has it where there are many.
 ATTRIBUTE = "user.vfi_kernels"
+
+
+class UnknownOrigin(VideoError):
+    """An output does not say what it was made of."""
 
 
 def sign(plan: Plan, frames: int) -> None:
@@ -28,13 +32,14 @@ def frames_of(plan: Plan) -> int:
     """How many frames an output has that was made by this plan.
 
     Raises:
-        VideoError: it was made by another one, or nobody knows.
+        UnknownOrigin: nobody knows.
+        VideoError: it was made by another one.
     """
     try:
         digest, frames = os.getxattr(sequences.written(plan.target)[0], ATTRIBUTE).decode().split()
     except (OSError, AttributeError) as error:
         unknown = "exists already, and does not say what it was made of"
-        raise VideoError(f"{plan.target}: {unknown}; --overwrite replaces it") from error
+        raise UnknownOrigin(f"{plan.target}: {unknown}; --overwrite replaces it") from error
     if digest != _digest(plan):
         other = "was made otherwise (another source, options or weights)"
         raise VideoError(f"{plan.target}: {other}; --overwrite replaces it")

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from . import tags
 from ._av import av
 from .signalling import side_data
 from .sound import Stretched, add_like
@@ -39,23 +40,13 @@ CONVERTED = {**dict.fromkeys(MATROSKA, "subrip"), "webm": "webvtt", **dict.fromk
 # MP4 holds covers in these; MOV does not.
 COVERED, COVERS = ("mp4", "ipod"), ("png", "mjpeg", "bmp")
 
-# Tags that containers or encoders write about their own file.
-OWN = (
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "encoder",
-    "duration",
-    "handler_name",
-    "vendor_id",
-    "alpha_mode",
-)
-STATISTICS = ("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION")
-
 # What MP4 shows between two subtitles.
 NOTHING = b"\0\0"
 
 MILLISECOND = Fraction(1, 1000)
+
+# What has no place for when a stream begins; encoders of sound begin up to so many seconds off.
+AT_ZERO, DELAY = ("avi", "gif"), Fraction(1, 10)
 
 
 def pictures_of(container: av.container.InputContainer) -> av.VideoStream | None:
@@ -105,7 +96,7 @@ class Companions:
         path: Path,
         source: av.container.InputContainer,
         output: av.container.OutputContainer,
-        video: av.VideoStream,
+        video: av.VideoStream | None,
         *,
         start: Fraction = Fraction(0),
         stretch: Fraction = Fraction(1),
@@ -117,7 +108,7 @@ class Companions:
             path: the source's file.
             source: opened for reading.
             output: to be written.
-            video: its stream of pictures.
+            video: its stream of pictures; None for GIF, which is written otherwise.
             start: when the first picture is shown in the source, seconds.
             stretch: how many times longer the output lasts: subtitles and chapters move along.
             sound: whether to leave it out, copy it as it is, or make it last as long as the pictures.
@@ -128,6 +119,7 @@ class Companions:
         self._kind = output.format.name
         self._copied: dict[int, _Copied] = {}
         self._stretched: dict[int, Stretched] = {}
+        self._tags = tags.Tags(self._kind)
         main = pictures_of(source)
         self._tag(source, main, video)
         self._set_chapters(source)
@@ -141,6 +133,9 @@ class Companions:
                 add = self._add_attachment
             (add or self._leave)(stream)
         self.streams = [source.streams[index] for index in (*self._copied, *self._stretched)]
+        for line in self._tags.losses():
+            warn(line)
+        self._tell_of_begin()
 
     def packets(self, packet: av.Packet) -> Iterator[tuple[Fraction, av.Packet]]:
         """What becomes of a packet of one of `streams`: the output's, with their times in seconds."""
@@ -159,13 +154,23 @@ class Companions:
         if made := copied.packet(packet, self._start):
             yield made
 
-    def _tag(self, source: av.container.InputContainer, main: av.VideoStream, video: av.VideoStream) -> None:
-        tags = _kept(source.metadata)
+    def _tell_of_begin(self) -> None:
+        begins = [s.start_time * s.time_base for s in self.streams if s.start_time and s.time_base]
+        if self._kind in AT_ZERO and (self._start or max(begins, default=0) > DELAY):
+            self._warn(
+                f"{self._kind} begins all streams at 0; here one begins at "
+                f"{float(max([self._start, *begins])):g} s; an .mkv output keeps that"
+            )
+
+    def _tag(
+        self, source: av.container.InputContainer, main: av.VideoStream, video: av.VideoStream | None
+    ) -> None:
+        about = tags.kept(source.metadata)
         if self._kind in METADATA:
-            self._output.metadata.update(tags)
-            _copy_tags(main, video)
-        elif tags:
-            self._warn(f"{self._kind} does not hold metadata ({', '.join(tags)}); an .mkv output does")
+            self._output.metadata.update(about)
+        elif about:
+            self._warn(f"{self._kind} does not hold metadata ({', '.join(about)}); an .mkv output does")
+        self._tags.copy(main, video)
 
     def _set_chapters(self, source: av.container.InputContainer) -> None:
         chapters = source.chapters()
@@ -215,7 +220,7 @@ class Companions:
             return
         if made.codec.canonical_name != stream.codec_context.codec.canonical_name:
             self._warn(f"{name} is stretched and becomes {made.codec.canonical_name}")
-        _copy_tags(stream, made)
+        self._tags.copy(stream, made)
         self._stretched[stream.index] = Stretched(made, self._stretch, self._start)
 
     def _add_subtitles(self, stream: av.stream.Stream) -> None:
@@ -233,7 +238,7 @@ class Companions:
     def _copy(self, stream: av.stream.Stream) -> None:
         made = self._output.add_stream_from_template(stream, opaque=True)
         made.time_base = stream.time_base
-        _copy_tags(stream, made)
+        self._tags.copy(stream, made)
         stretch = self._stretch if stream.type == "subtitle" else Fraction(1)
         gaps = stream.codec_context.name == "mov_text"
         self._copied[stream.index] = _Copied(made, stretch, gaps=gaps)
@@ -249,7 +254,7 @@ class Companions:
         encoder = made.codec_context
         encoder.subtitle_header = decoder.subtitle_header
         encoder.time_base = made.time_base = MILLISECOND
-        _copy_tags(stream, made)
+        self._tags.copy(stream, made)
         if codec == "ass":
             self._warn(
                 f"{self._kind} holds subtitles as plain {wanted}: ASS loses its styles; .mkv keeps them"
@@ -311,19 +316,6 @@ def set_rotation(
         video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
     else:
         video.set_display_rotation(first.rotation)
-
-
-def _copy_tags(source: av.stream.Stream, made: av.stream.Stream) -> None:
-    made.metadata.update(_kept(source.metadata))
-    made.disposition = source.disposition
-
-
-def _kept(tags: dict[str, str]) -> dict[str, str]:
-    """Tags that are about the work, not the file; MP4 calls a stream's title its name."""
-    tags = {k: v for k, v in tags.items() if k.lower() not in OWN and not k.startswith(STATISTICS)}
-    if "name" in tags:
-        tags.setdefault("title", tags.pop("name"))
-    return {k: v for k, v in tags.items() if (k, v) != ("language", "und")}
 
 
 def _count(items: list[object], name: str) -> str:

@@ -8,7 +8,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-__all__ = ["Tiled"]
+__all__ = ["Tiled", "tiled"]
 
 
 class Tiled(torch.nn.Module):
@@ -27,6 +27,7 @@ class Tiled(torch.nn.Module):
         """
         super().__init__()
         self.model, self.side = model, side
+        self.middle_only = getattr(model, "middle_only", False)
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, timesteps: Sequence[float]) -> Tensor:
         """As the model's own: [N, 3, H, W] twice -> [N, T, 3, H, W]."""
@@ -41,6 +42,11 @@ class Tiled(torch.nn.Module):
                 weight = torch.outer(down, across).to(made)
                 whole[part] += made * weight
         return whole
+
+
+def tiled(model: torch.nn.Module, side: int | None) -> torch.nn.Module:
+    """The model in squares, or as it is."""
+    return Tiled(model, side) if side else model
 
 
 def _parts(length: int, side: int) -> list[tuple[int, Tensor]]:
