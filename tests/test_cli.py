@@ -15,7 +15,7 @@ pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 
 from clips import SHARED, frames_of, make_clip, planes_of, sound_of, times_of
 
-from vfi_kernels import cli, models
+from vfi_kernels import cli, cli_options, models
 from vfi_kernels.models import checkpoints
 from vfi_kernels.video import Encoding, Reader, Writer
 
@@ -131,6 +131,31 @@ def test_model_options(clip: Path, weights: Path, tmp_path: Path, capsys: pytest
     )
     assert cli.main(["merge", str(folder)]) == 0
     assert [planes_of(frame) for frame in frames_of(parts)] == made["tta=true", "scale=0.5"]
+
+
+def test_scale_of_large_frames(
+    clip: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it is taken, told, and part of the plan, where nobody gives another."""
+    planned = []
+    for number, (large, given) in enumerate(((10**6, ()), (1000, ()), (1000, ("scale=1",)))):
+        monkeypatch.setattr(cli_options, "LARGE", large)
+        target = tmp_path / f"{number}.mkv"
+        options = [part for option in given for part in ("--model-option", option)]
+        assert cli.main([str(a) for a in ["plan", clip, target, "--checkpoint", weights, *options]]) == 0
+        manifest = json.loads((tmp_path / f"{number}.mkv.vfi" / "manifest.json").read_text())
+        planned.append(manifest["options"]["model_options"])
+        assert capsys.readouterr().err.count("--model-option scale=1 for the whole") == (number == 1)
+    assert planned == [{}, {"scale": 0.5}, {"scale": 1.0}]
+    monkeypatch.setattr(cli_options, "LARGE", 1000)
+    command = ["batch", clip, "--into", tmp_path / "many", "--checkpoint", weights, "--suffix", ".mkv"]
+    (tmp_path / "many").mkdir()
+    assert cli.main([str(a) for a in command]) == 0
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_wrong_model_options_are_2(

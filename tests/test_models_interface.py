@@ -359,6 +359,18 @@ def test_errors() -> None:
         net(a, b, 1.5)
     with pytest.raises(ValueError, match=r"timesteps must lie in \[0, 1\]"):
         net.interpolate(a, b, [0.5, float("nan")])
+    with pytest.raises(TypeError, match="RIFE4: frames must be tensors; got ndarray and a tensor"):
+        net(a.numpy(), b)
+    for timestep in (None, "0.5"):
+        with pytest.raises(
+            TypeError, match=rf"timestep must be a number or a tensor \[1\]; got {timestep!r}"
+        ):
+            net(a, b, timestep)
+    for timesteps in (0.5, None, "0.5", ["0.5"], [[0.5], [0.25, 0.75]]):
+        with pytest.raises(
+            TypeError, match=r"RIFE4: timesteps must be a list of numbers, or of lists .*; got"
+        ):
+            net.interpolate(a, b, timesteps)
     with pytest.raises(ValueError, match=r"did you mean 'rife_v4\.25\.lite'"):
         models.create("rife_v4.25.light")
     with pytest.raises(ValueError, match="did you mean 'superslomo'"):

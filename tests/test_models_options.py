@@ -218,6 +218,18 @@ def test_training_of_rife() -> None:
     assert isinstance(net(a, b), Tensor)
 
 
+def test_training_of_rife_as_prepared() -> None:
+    """The true frame changes neither which timesteps there are nor how layers compute."""
+    net, (a, b) = models.create("rife", precision="bfloat16", channels_last=True).train(), frames(32, 32)
+    with pytest.raises(TimestepError, match=r"knows the middle only, timestep must be 0\.5; got 0\.3"):
+        net(a, b, 0.3, ground_truth=a)
+    seen = []
+    net.block_tea.conv0.register_forward_hook(lambda _, __, made: seen.append(made))
+    net(a, b, ground_truth=a)
+    assert seen[0].dtype == torch.bfloat16
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_distillation_teaches_where_the_teacher_is_closer() -> None:
     flow = torch.zeros(1, 4, 1, 3, requires_grad=True)
     teacher = torch.ones(1, 4, 1, 3) * torch.tensor([2.0, 2.0, 0.0])

@@ -50,12 +50,16 @@ def _batch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     ]
     options = [video.Options(**wishes(parser, job)) for job in jobs]
     place = device(parser, arguments.device)
-    model = models.create(options[0].model, checkpoint=options[0].checkpoint, **options[0].model_options)
+    networks = {}  # of one model, by the scale that large frames change
+    for how in options:
+        scale = how.model_options.get("scale")
+        if scale not in networks:
+            networks[scale] = models.create(how.model, checkpoint=how.checkpoint, **how.model_options)
     made = failed = 0
     for job, how in zip(jobs, options, strict=True):
         there = arguments.resume and job.output.exists()
         try:
-            interpolate(job, how, lambda: model, place)
+            interpolate(job, how, lambda how=how: networks[how.model_options.get("scale")], place)
             made += not there
         except Failure as error:
             if there and isinstance(error.__cause__, video.UnknownOrigin):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import Any
 
 from . import cli_models
-from .cli_common import file, rate, ratio, whole
+from .cli_common import file, rate, ratio, warn, whole
 
 __all__ = ["add_files", "add_hwaccel", "add_wishes", "wishes"]
+
+# Pixels of a frame from which RIFE's authors estimate flow at half of the size.
+LARGE = 2560 * 1440
 
 # Where H.264 has no place.
 DEFAULT_CODECS = {".webm": "libvpx-vp9"}
@@ -180,7 +184,28 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         video.encoding.check_quality(codec, crf, arguments.preset)
     except ValueError as error:
         parser.error(f"argument --{error}")
-    return {name: value for name, value in given.items() if value is not None}
+    found = {name: value for name, value in given.items() if value is not None}
+    return found | {"model_options": found["model_options"] | _scale(arguments, found)}
+
+
+def _scale(arguments: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
+    """For a model that estimates flow at a scale that nobody said: half the size, where frames are large."""
+    from . import video
+    from .models import registry
+
+    if "scale" not in registry.options(found["model"]).keys() - found["model_options"] or arguments.tile:
+        return {}
+    # What is wrong with the source or the options is told where they are used.
+    with suppress(video.VideoError, ValueError):
+        with video.sources.open_source(arguments.input, video.Options(**found)) as source:
+            large = source.first.width * source.first.height > LARGE
+        if large:
+            warn(
+                f"{arguments.input}: large frames, flow is estimated at half of their size; "
+                "--model-option scale=1 for the whole"
+            )
+            return {"scale": 0.5}
+    return {}
 
 
 def _hwaccel(text: str) -> str:

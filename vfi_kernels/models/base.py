@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Number
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from .precision import PRECISIONS, autocast
 
-__all__ = ["Interpolator", "TimestepError", "like_weights", "per_entry"]
+__all__ = ["Interpolator", "TimestepError", "like_weights", "padded", "per_entry"]
 
 # Halvings by which a model that knows the middle only comes to a timestep: 1/64 and its multiples.
 HALVINGS = 6
@@ -82,16 +84,11 @@ class Interpolator(nn.Module):
             [N, 3, H, W] in the frames' dtype.
 
         Raises:
+            TypeError: frames that are no floating tensors, or a timestep that is no number.
             ValueError: shapes that do not fit, or a timestep outside [0, 1].
             TimestepError: a timestep other than 0.5, where the model knows no other.
         """
-        self._check_frames(frame0, frame1)
-        if self.middle_only and not _is_middle(timestep):
-            raise TimestepError(
-                f"{type(self).__name__}: knows the middle only, timestep must be 0.5; got {timestep}. "
-                "interpolate() halves again and again for 1/4, 1/8 and the like"
-            )
-        return self._run(frame0, frame1, self._time(timestep, frame0))[:, 0]
+        return self._run(frame0, frame1, self._checked(frame0, frame1, timestep))[:, 0]
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, timesteps: Sequence[float] | Tensor) -> Tensor:
         """Frames at several times between two, clamped to [0, 1]; what they share is computed once.
@@ -107,12 +104,13 @@ class Interpolator(nn.Module):
             [N, T, 3, H, W] in the frames' dtype.
 
         Raises:
+            TypeError: frames that are no floating tensors, or timesteps that are no numbers.
             ValueError: shapes that do not fit, or a timestep outside [0, 1].
             TimestepError: a timestep that halving does not reach, where the model knows the middle only.
         """
         self._check_frames(frame0, frame1)
-        if not isinstance(timesteps, Tensor) and any(isinstance(row, Sequence) for row in timesteps):
-            timesteps = torch.tensor(timesteps)
+        if not isinstance(timesteps, Tensor):
+            timesteps = self._listed(timesteps)
         times = self._times(timesteps, frame0)
         if times.shape[1] == 0:
             return frame0.new_empty(times.shape + frame0.shape[1:])
@@ -130,19 +128,21 @@ class Interpolator(nn.Module):
 
     def fit(self, frame: Tensor) -> Tensor:
         """A frame as the network takes it."""
-        height, width = frame.shape[-2:]
-        missing = (0, -width % self.multiple, 0, -height % self.multiple)
-        return F.pad(frame, missing, mode=self.pad_mode) if any(missing) else frame
+        return padded(frame, self.multiple, self.pad_mode)
 
     def restore(self, made: Tensor, height: int, width: int) -> Tensor:
         """A result in the size of the frames that were given to `fit`."""
         return made[..., :height, :width]
 
     def _run(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
-        pair = (self.fit(frame.to(memory_format=self.layout)) for frame in (frame0, frame1))
+        pair = self._fitted(frame0, frame1)
         with autocast(frame0, self.precision):
             made = self._compiled(self, *pair, times) if self._compiled else self.synthesize(*pair, times)
         return self.restore(made, *frame0.shape[-2:]).to(frame0.dtype).unflatten(0, times.shape)
+
+    def _fitted(self, *frames: Tensor) -> list[Tensor]:
+        """As the network takes them, in the layout of `prepare`."""
+        return [self.fit(frame.to(memory_format=self.layout)) for frame in frames]
 
     def _halve(self, frame0: Tensor, frame1: Tensor, times: Sequence[Sequence[float]]) -> Tensor:
         """`interpolate` by the middle of the middle, at the times of each pair; each halving is one call for
@@ -168,8 +168,21 @@ class Interpolator(nn.Module):
             frames.update({start + length: middle for start, middle in zip(starts, middles, strict=True)})
         return torch.stack([torch.stack([frames[step][n] for step in row]) for n, row in enumerate(rows)])
 
+    def _checked(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor) -> Tensor:
+        """Times [N, 1] of a call for one frame, everything that it was given checked."""
+        self._check_frames(frame0, frame1)
+        times = self._time(timestep, frame0)
+        if self.middle_only and not _is_middle(timestep):
+            raise TimestepError(
+                f"{type(self).__name__}: knows the middle only, timestep must be 0.5; got {timestep}. "
+                "interpolate() halves again and again for 1/4, 1/8 and the like"
+            )
+        return times
+
     def _check_frames(self, frame0: Tensor, frame1: Tensor) -> None:
         name = type(self).__name__
+        if not (isinstance(frame0, Tensor) and isinstance(frame1, Tensor)):
+            raise TypeError(f"{name}: frames must be tensors; got {_kind(frame0)} and {_kind(frame1)}")
         if frame0.shape != frame1.shape or frame0.dim() != 4 or frame0.shape[1] != 3:
             raise ValueError(
                 f"{name}: frames must both be [N, 3, H, W]; got {list(frame0.shape)} and {list(frame1.shape)}"
@@ -182,6 +195,11 @@ class Interpolator(nn.Module):
     def _time(self, timestep: float | Tensor, frame: Tensor) -> Tensor:
         """[N, 1] float32 of one timestep for all pairs or a tensor [N]."""
         if not isinstance(timestep, Tensor):
+            if not isinstance(timestep, Number):
+                raise TypeError(
+                    f"{type(self).__name__}: timestep must be a number or a tensor [{frame.shape[0]}]; "
+                    f"got {timestep!r}"
+                )
             return self._times([timestep], frame)
         if timestep.numel() not in (1, frame.shape[0]):
             raise ValueError(
@@ -189,6 +207,17 @@ class Interpolator(nn.Module):
                 f"got {list(timestep.shape)}"
             )
         return self._times(timestep.reshape(-1, 1), frame)
+
+    def _listed(self, timesteps: Iterable[Any]) -> list[float] | Tensor:
+        """T numbers as they are, rows [N, T] of them as a tensor."""
+        try:
+            listed = list(timesteps)
+            return listed if all(isinstance(t, Number) for t in listed) else torch.tensor(listed)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"{type(self).__name__}: timesteps must be a list of numbers, or of lists of as many numbers "
+                f"each; got {timesteps!r}"
+            ) from None
 
     def _times(self, timesteps: Sequence[float] | Tensor, frame: Tensor) -> Tensor:
         """[N, T] float32 on the frames' device.
@@ -217,6 +246,10 @@ class Interpolator(nn.Module):
         return times
 
 
+def _kind(value: object) -> str:
+    return "a tensor" if isinstance(value, Tensor) else type(value).__name__
+
+
 def _is_middle(timestep: float | Tensor) -> bool:
     if not isinstance(timestep, Tensor):
         return timestep == 0.5
@@ -228,6 +261,13 @@ def _checkable(values: Tensor) -> bool:
     if torch.compiler.is_compiling() or values.is_meta:
         return False
     return not (values.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def padded(x: Tensor, multiple: int, mode: str) -> Tensor:
+    """To sides that are multiples, on the right and at the bottom."""
+    height, width = x.shape[-2:]
+    missing = (0, -width % multiple, 0, -height % multiple)
+    return F.pad(x, missing, mode=mode) if any(missing) else x
 
 
 def per_entry(shared: Tensor, entries: int) -> Tensor:

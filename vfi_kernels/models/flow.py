@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import vfi_kernels
-
+from .. import ops
 from .base import Interpolator
+from .superslomo import approximate
 
 __all__ = ["Flow"]
 
@@ -62,9 +62,7 @@ class Flow(Interpolator):
     def synthesize(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         flow, visible = self.between(frame0, frame1, times)
         mask = visible[:, :1] / visible.sum(1, keepdim=True)
-        return vfi_kernels.warp_blend(
-            frame0, frame1, flow[:, :2], flow[:, 2:], mask, timestep=times.flatten()
-        )
+        return ops.warp_blend(frame0, frame1, flow[:, :2], flow[:, 2:], mask, timestep=times.flatten())
 
     def between(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """What the flows between the frames say of times [N, T].
@@ -74,13 +72,10 @@ class Flow(Interpolator):
             be seen in frame 0 and frame 1, [N*T, 2, H, W] in (1, 2].
         """
         flow01, flow10 = self.flows(frame0, frame1)
-        t = times[:, :, None, None, None]
-        # eq. 4: both flows are taken at (x, y) itself, which is right where motion is smooth
-        flow_t0 = -(1 - t) * t * flow01[:, None] + t * t * flow10[:, None]  # [N, T, 2, H, W]
-        flow_t1 = (1 - t) ** 2 * flow01[:, None] - t * (1 - t) * flow10[:, None]
-        flow_t0, flow_t1 = flow_t0.flatten(0, 1), flow_t1.flatten(0, 1)
-        visible0 = vfi_kernels.backwarp(_visibility(flow01, flow10), flow_t0)
-        visible1 = vfi_kernels.backwarp(_visibility(flow10, flow01), flow_t1)
+        # Both flows are taken at (x, y) itself, which is right where motion is smooth.
+        flow_t0, flow_t1 = approximate(flow01, flow10, times.flatten())
+        visible0 = ops.backwarp(_visibility(flow01, flow10), flow_t0)
+        visible1 = ops.backwarp(_visibility(flow10, flow01), flow_t1)
         return torch.cat([flow_t0, flow_t1], 1), torch.cat([visible0, visible1], 1)
 
     @torch.compiler.disable  # OpenCV's part; what follows is compiled
@@ -111,7 +106,7 @@ def _visibility(flow: Tensor, back: Tensor) -> Tensor:
     5. Search by patches breaks it in many places where the frames still agree, and there an even blend
     averages the noise away: so the measure is soft, and doubt halves a frame's weight at most.
     """
-    returned = vfi_kernels.backwarp(back, flow)
+    returned = ops.backwarp(back, flow)
     gap = (flow + returned).square().sum(1, keepdim=True)
     length = flow.square().sum(1, keepdim=True) + returned.square().sum(1, keepdim=True)
     return 1 + 1 / (1 + gap / (DOUBT * (0.01 * length + 0.5)))

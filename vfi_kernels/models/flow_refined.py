@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import padded
 from .flow import Flow
 from .rife_4x import Estimate, IFBlock
 from .rife_parts import blend, plane, warp
@@ -50,7 +50,9 @@ class FlowRefined(Flow):
         """For frames [N, 3, H, W] and times [N*T]; what is told is to be added to the picture."""
         height, width = frame0.shape[-2:]
         flow, visible = self.between(frame0, frame1, times.view(frame0.shape[0], -1))
-        frame0, frame1, flow, visible = map(_padded, (frame0, frame1, flow, visible))
+        frame0, frame1, flow, visible = (
+            padded(x, DESIGN.multiple, "replicate") for x in (frame0, frame1, flow, visible)
+        )
         t = times.clamp(NEAR, 1 - NEAR)[:, None, None, None]
         mask = visible.log().diff(dim=1).neg() + ((1 - t) / t).log()
         share = torch.cat([t, t, 1 - t, 1 - t], 1)
@@ -62,9 +64,3 @@ class FlowRefined(Flow):
             addition = last.told + 4 * t * (1 - t) * found.told
             last = Estimate(last.flow + share * found.flow, last.mask + found.mask, addition)
         return Estimate(*(part[..., :height, :width] for part in last))
-
-
-def _padded(x: Tensor) -> Tensor:
-    """To sides that the blocks take; the border is repeated."""
-    missing = [-side % DESIGN.multiple for side in reversed(x.shape[-2:])]
-    return F.pad(x, (0, missing[0], 0, missing[1]), mode="replicate") if any(missing) else x

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .base import like_weights, per_entry
 from .beginnings import keep_signal, see_contrast, whisper
-from .precision import in_float32
+from .precision import autocast, in_float32
 from .rife_parts import Rife, act, begin_near_zero, blend, conv, gather, plane, resized, warp
 
 __all__ = ["RIFE", "Distilled", "distillation"]
@@ -173,8 +173,10 @@ class RIFE(Rife):
                 f"{type(self).__name__}: frames and ground_truth must be of one size, sides multiples of "
                 f"{self.multiple}; got {list(frame0.shape)} and {list(ground_truth.shape)}"
             )
-        self._check_frames(frame0, frame1)
-        return self._distil(frame0, frame1, self._time(timestep, frame0).flatten(), ground_truth)
+        times = self._checked(frame0, frame1, timestep)
+        frames = self._fitted(frame0, frame1, ground_truth)
+        with autocast(frame0, self.precision):
+            return self._distil(*frames, times.flatten())
 
     def estimate(self, frame0: Tensor, frame1: Tensor, times: Tensor) -> Tensor:
         step = self.steps(frame0, frame1, times)[-1]
@@ -212,7 +214,7 @@ class RIFE(Rife):
         residue = self.unet(torch.cat([*frames, *step[2:], step.mask, step.flow], 1), context)
         return (merged + (residue * 2 - 1)).clamp(0, 1)
 
-    def _distil(self, frame0: Tensor, frame1: Tensor, times: Tensor, truth: Tensor) -> Distilled:
+    def _distil(self, frame0: Tensor, frame1: Tensor, truth: Tensor, times: Tensor) -> Distilled:
         steps = self.steps(frame0, frame1, times)
         known = self._known(frame0, frame1, times)
         taught = _add(steps[-1], *self._block(self.block_tea, known, steps[-1], 1, truth))
