@@ -210,6 +210,14 @@ def test_images_that_are_not_there(
     assert [levels(frame) for frame in frames_of(target)[::2]] == [given[k] for k in shown]
 
 
+def test_images_become_images_across_a_gap(tmp_path: Path, shots: Path) -> None:
+    (shots.parent / "04.png").unlink()
+    told: list[str] = []
+    interpolate(shots, tmp_path / "made", BLEND, keep_going=True, warn=told.append)
+    assert told == [f"{shots}: 1 frames could not be decoded, and the last good one was held"]
+    assert len(list((tmp_path / "made").iterdir())) == 24
+
+
 def test_images_of_another_size(tmp_path: Path, shots: Path, capsys: pytest.CaptureFixture[str]) -> None:
     still(shots.parent / "05.png", 5, size=(64, 48))
     assert command(shots, tmp_path / "out.mkv") == 1

@@ -259,7 +259,7 @@ def _is_there(target: Path) -> bool:
 def _check_images(source: Path, target: Path, overwrite: bool) -> None:
     sequences.codec_of(target)
     taken = sequences.existing(target)
-    if images.is_images(source) and set(taken) & set(images.files_of(source)):
+    if images.is_images(source) and set(taken) & set(images.files_of(source, gaps=True, force=True)):
         raise VideoError(f"{target}: is the input itself; give the output another name")
     if target.is_file():
         raise VideoError(f"{target}: is a file; a folder of images needs another name")
