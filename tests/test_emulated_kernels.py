@@ -45,7 +45,7 @@ def _calls():
             needs = None if dtype == BYTE else 0b111
             yield "voxel_flow", [*frames, flow, "extrapolate", padding], needs
         for c, layout in [(5, planar), (8, rgb)]:  # gradients over any number of channels
-            frames = [_image(1, c, h, w, dtype=HALF).contiguous(memory_format=layout) for _ in range(2)]
+            frames = [_image(1, c, h, w).contiguous(memory_format=layout) for _ in range(2)]
             yield "voxel_flow", [*frames, flow, "interpolate", padding], 0b111
         images = [_image(1, 5, h, w), _image(1, 2, h, w, dtype=HALF)]
         yield "backwarp", [images, flows[0], padding], 0b111

@@ -273,6 +273,19 @@ def test_codes_come_as_the_encoder_takes_them(pixels: str, device: str) -> None:
         assert plane.is_pinned() == (device == "cuda")
 
 
+def test_a_gpu_makes_the_same_video(tmp_path: Path) -> None:
+    """Frames go there and back on streams of their own: none is read before it has come."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    source = make_clip(tmp_path / "in.mp4", count=60, size=(640, 360))
+    made = {}
+    for device in ("cpu", "cuda"):
+        target = tmp_path / f"{device}.mkv"
+        assert interpolate(source, target, BLEND, factor=4, codec="ffv1", device=device) == 240
+        made[device] = [frame.to_ndarray(format="gray").astype(int) for frame in frames_of(target)]
+    assert all(abs(a - b).max() <= 1 for a, b in zip(made["cpu"], made["cuda"], strict=True))
+
+
 class Wide(BlendClass):
     """Every pixel depends on those up to 7 away, and so is wrong that near to the border of what it sees."""
 

@@ -185,6 +185,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
                 if arguments.chunk is not None:
                     raise
                 feedback.warn(f"{busy}; it is left to it")
+    print(f"{plan.folder}: {count - len(plan.missing())} of {count} chunks are there")
     return 0
 
 

@@ -201,7 +201,7 @@ def _begun(
         marks = reader.marks()
         plan = plans.make(source, target, reader, marks, options)
         muxing.check(plan, reader, warn)
-        total = schedule.count(cutting.end_of(reader, marks))
+        total = schedule.at_most(cutting.end_of(reader, marks), len(marks))
     with plan.held():
         if any(path.name != plans.LOCK for path in plan.folder.iterdir()):
             _go_on(plan, overwrite, resume, going_on)

@@ -73,7 +73,7 @@ class ConstantRate:
         return timing.frame_count(end * self.stretch, self.fps)
 
     def at_most(self, end: Fraction, frames: int) -> int:
-        """Output frames of a source of so many frames, whose end is known about: no more than these."""
+        """Output frames of a source of so many frames that lasts `end` seconds: these or fewer."""
         return self.count(end)
 
 
@@ -108,12 +108,9 @@ class OwnTimes:
             time = span.start * self.stretch + k * length
             yield Slot(time, length, span.left, Fraction(k, parts), span.held)
 
-    def count(self, end: Fraction) -> None:
-        """Not known before the last source frame is."""
-
     def at_most(self, end: Fraction, frames: int) -> int:
-        """As of `ConstantRate`."""
-        return frames * self.factor
+        """As of `ConstantRate`. The last frame, and those before a cut, become one."""
+        return max(0, frames - 1) * self.factor + (frames > 0)
 
 
 def schedule_for(
