@@ -372,11 +372,12 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         return code, *capsys.readouterr()
 
     assert vfi("plan", source, target, *options) == (0, f"{folder}: 5 chunks, 0 to 4\n", "")
-    assert vfi("run", folder, "--chunk", 2) == (0, "", "")
+    assert vfi("run", folder, "--chunk", 2) == (0, f"{folder}: 1 of 5 chunks are there\n", "")
     code, _, err = vfi("merge", folder)
     assert (code, err) == (1, f"vfi: error: {folder}: 4 of 5 chunks are missing\n")
-    assert vfi("run", folder, "--chunk", "0-1,3-4") == (0, "", "")
-    assert vfi("run", folder / "manifest.json") == (0, "", "")  # nothing is missing
+    there = (0, f"{folder}: 5 of 5 chunks are there\n", "")
+    assert vfi("run", folder, "--chunk", "0-1,3-4") == there
+    assert vfi("run", folder / "manifest.json") == there  # nothing is missing
     assert vfi("merge", folder) == (0, f"{target}: 120 frames\n", "")
     parts = target.read_bytes()
     assert vfi("interpolate", source, target, *options, "--overwrite") == (0, "", "")
