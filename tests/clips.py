@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pytest
 from shared import SHARED as SHARED
 
 from vfi_kernels import cli
@@ -102,3 +103,9 @@ def planes_of(frame: av.VideoFrame) -> list[bytes]:
 def command(*arguments: object) -> int:
     """The exit code of `vfi interpolate` by the quick model and without loss."""
     return cli.main(["interpolate", *map(str, arguments), "--model", "blend", "--codec", "ffv1"])
+
+
+def told(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> tuple[str, str]:
+    """What `vfi` says on stdout and stderr; it ends with this exit code."""
+    assert cli.main([str(argument) for argument in arguments]) == code
+    return capsys.readouterr()

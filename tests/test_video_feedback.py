@@ -15,16 +15,11 @@ import pytest
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
-from clips import make_clip, times_of
+from clips import make_clip, times_of, told
 
-from vfi_kernels import cli, models
+from vfi_kernels import models
 
 F = Fraction
-
-
-def told(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> tuple[str, str]:
-    assert cli.main([str(argument) for argument in arguments]) == code
-    return capsys.readouterr()
 
 
 def events(text: str) -> list[dict[str, Any]]:

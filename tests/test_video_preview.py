@@ -14,19 +14,14 @@ import pytest
 av = pytest.importorskip("av", reason="vfi_kernels.video needs PyAV")
 cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
 
-from clips import frames_of, make_clip, picture, times_of
+from clips import frames_of, make_clip, picture, times_of, told
 
-from vfi_kernels import cli, models
+from vfi_kernels import models
 from vfi_kernels.video import metrics
 from vfi_kernels.video.preview import preview
 from vfi_kernels.video.sheet import Worst
 
 F = Fraction
-
-
-def told(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> tuple[str, str]:
-    assert cli.main([str(argument) for argument in arguments]) == code
-    return capsys.readouterr()
 
 
 def write(path: Path, images: list[np.ndarray], rotation: int = 0) -> Path:
