@@ -39,6 +39,8 @@ def test_truth_table() -> None:
     a, b = row(0, 1, 3), row(0, 3, 2)  # differences 0, 2, 1
     close(losses.l1(a, b), 1)
     close(losses.mse(a, b), 5 / 3)
+    images = torch.cat([row(0, 2), row(0, 20), row(0, 0)]), torch.zeros(3, 1, 1, 2)
+    close(losses.log_mse(*images, floor=0.01), math.log10(2.01 * 200.01 * 0.01) / 3)
     close(losses.charbonnier(a, b, 1), (math.sqrt(5) + math.sqrt(2) + 1) / 3 - 1)
     close(losses.total_variation(a), 1.5)
     close(losses.total_variation(a.mT), 1.5)
@@ -81,7 +83,7 @@ def test_no_gradient_is_nan_where_images_agree() -> None:
     x = torch.rand(1, 3, 33, 33, requires_grad=True)
     flow = torch.zeros(1, 4, 33, 33, requires_grad=True)
     same = x.detach()
-    for loss in (losses.l1, losses.mse, losses.charbonnier, losses.laplacian, losses.ssim):
+    for loss in (losses.l1, losses.mse, losses.log_mse, losses.charbonnier, losses.laplacian, losses.ssim):
         [grad] = torch.autograd.grad(loss(x, same), x)
         assert grad.isfinite().all(), loss.__name__
     wrong, right = torch.ones(1, 3, 33, 33), torch.zeros(1, 3, 33, 33)
@@ -95,7 +97,16 @@ def test_no_gradient_is_nan_where_images_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [losses.l1, losses.mse, losses.charbonnier, losses.total_variation, losses.laplacian, losses.ssim]
+    "loss",
+    [
+        losses.l1,
+        losses.mse,
+        losses.log_mse,
+        losses.charbonnier,
+        losses.total_variation,
+        losses.laplacian,
+        losses.ssim,
+    ],
 )
 def test_gradcheck(loss: Callable[..., Tensor]) -> None:
     fast = loss in (losses.laplacian, losses.ssim)
@@ -118,7 +129,7 @@ def test_gradcheck_of_flows() -> None:
 
 def test_losses_stay_wide_under_autocast() -> None:
     a, b = torch.rand(2, 1, 3, 40, 40)
-    for loss in (losses.l1, losses.mse, losses.charbonnier, losses.laplacian, losses.ssim):
+    for loss in (losses.l1, losses.mse, losses.log_mse, losses.charbonnier, losses.laplacian, losses.ssim):
         expected = loss(a, b)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert torch.equal(loss(a, b), expected), loss.__name__

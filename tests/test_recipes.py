@@ -168,9 +168,7 @@ def test_errors_of_parts() -> None:
         made("objective.name=l1")
     with pytest.raises(RecipeError, match=r"objective: loss must be 'l1' or"):
         made("objective.options.loss=l3")
-    with pytest.raises(
-        RecipeError, match=r"objective.name: known_flow trains RIFE4 or FlowRefined, not rife"
-    ):
+    with pytest.raises(RecipeError, match=r"objective.name: known_flow trains RIFE4, not rife"):
         made("objective.name=known_flow")
     with pytest.raises(RecipeError, match="blend has nothing to train"):
         made("model.name=blend")

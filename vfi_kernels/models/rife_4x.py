@@ -50,12 +50,12 @@ class IFBlock(nn.Module):
             conv(inputs, width // 2, 2, prelu=prelu), conv(width // 2, width, 2, prelu=prelu)
         )
         if design.body == "residual":
-            self.convblock = nn.Sequential(*(ResConv(width, design.groups) for _ in range(8)))
+            self.convblock = nn.Sequential(*(ResConv(width, design.groups) for _ in range(design.depth)))
             enlarge = nn.ConvTranspose2d(width, 4 * design.planes, 4, 2, padding=1)
             self.lastconv = nn.Sequential(enlarge, nn.PixelShuffle(2))
             self.enlarge = 1
         else:
-            self.convblock = nn.Sequential(*(conv(width, width, prelu=prelu) for _ in range(8)))
+            self.convblock = nn.Sequential(*(conv(width, width, prelu=prelu) for _ in range(design.depth)))
             self.lastconv = nn.ConvTranspose2d(width, design.planes, 4, 2, padding=1)
             self.enlarge = 2
 

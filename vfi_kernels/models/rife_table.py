@@ -28,9 +28,11 @@ class Design:
     scales: tuple[int, ...] = (8, 4, 2, 1)
     """1 / the size at which each block works."""
     body: str = "residual"
-    """The eight layers of a block: "prelu", with a shortcut around all; "leaky", without; or "residual", with
-    a scaled shortcut around each, and the block's result at twice the size by a shuffle of pixels.
+    """The layers of a block: "prelu", with a shortcut around all; "leaky", without; or "residual", with a
+    scaled shortcut around each, and the block's result at twice the size by a shuffle of pixels.
     """
+    depth: int = 8
+    """How many layers that are."""
     planes: int = 6
     """What a block returns: flow 4, mask 1, and what it tells the next block or, where that does not listen,
     nothing."""

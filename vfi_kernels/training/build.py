@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from torch import nn
@@ -34,8 +34,9 @@ def objective(recipe: Recipe) -> nn.Module:
     kind = OBJECTIVES[recipe.objective.name]
     trains = get_type_hints(kind.__init__)["model"]
     if not isinstance(model, trains):
-        names = " or ".join(each.__name__ for each in get_args(trains) or (trains,))
-        raise RecipeError(f"objective.name: {recipe.objective.name} trains {names}, not {wanted.name}")
+        raise RecipeError(
+            f"objective.name: {recipe.objective.name} trains {trains.__name__}, not {wanted.name}"
+        )
     more: dict[str, Any] = {}
     if (loss := recipe.objective.perceptual) is not None:
         more["perceptual"] = Perceptual(loss.layer, loss.weights, mean=loss.mean, std=loss.std)

@@ -17,6 +17,7 @@ __all__ = [
     "end_point_error",
     "l1",
     "laplacian",
+    "log_mse",
     "mse",
     "ssim",
     "total_variation",
@@ -36,6 +37,14 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
 def mse(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference."""
     return (_wide(a) - _wide(b)).square().mean()
+
+
+def log_mse(a: Tensor, b: Tensor, floor: float = 1e-5) -> Tensor:
+    """Mean of the decimal logarithms of images' mean squared differences [N, ...]: PSNR, in units of -10 dB.
+
+    Below the floor, 50 dB, there is little to gain: images in which nothing moves would otherwise decide.
+    """
+    return ((_wide(a) - _wide(b)).square().flatten(1).mean(1) + floor).log10().mean()
 
 
 def charbonnier(a: Tensor, b: Tensor, epsilon: float = 1e-3) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..models.dvf import DVF
-from ..models.flow_refined import FlowRefined
 from ..models.rife import RIFE
 from ..models.rife_4x import RIFE4
 from ..models.superslomo import SuperSloMo, approximate
@@ -41,6 +40,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 RECONSTRUCTIONS: dict[str, Loss] = {
     "l1": losses.l1,
     "mse": losses.mse,
+    "log_mse": losses.log_mse,
     "charbonnier": losses.charbonnier,
     "laplacian": losses.laplacian,
 }
@@ -68,7 +68,7 @@ class Reconstruction(nn.Module):
     features of VGG19 alone ("lf").
 
     Args:
-        loss: "l1", "mse", "charbonnier", "laplacian", or None for the perceptual loss alone.
+        loss: one of `RECONSTRUCTIONS`, or None for the perceptual loss alone.
         perceptual: None, or the perceptual loss, and its weight.
     """
 
@@ -204,9 +204,7 @@ class KnownFlow(nn.Module):
         flow_weight: of the mean end-point error of both flows, in pixels.
     """
 
-    def __init__(
-        self, model: RIFE4 | FlowRefined, *, loss: str = "laplacian", flow_weight: float = 0.01
-    ) -> None:
+    def __init__(self, model: RIFE4, *, loss: str = "laplacian", flow_weight: float = 0.01) -> None:
         super().__init__()
         self.model = model
         self.reconstruction = _reconstruction(loss)
