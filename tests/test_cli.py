@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from fractions import Fraction
@@ -15,7 +16,7 @@ pytest.importorskip("cv2", reason="the model 'flow' needs OpenCV")
 
 from clips import SHARED, frames_of, make_clip, planes_of, sound_of, times_of
 
-from vfi_kernels import cli, cli_options, models
+from vfi_kernels import cli, cli_models, cli_options, models
 from vfi_kernels.models import checkpoints
 from vfi_kernels.video import Encoding, Reader, Writer
 
@@ -341,3 +342,12 @@ def test_yardstick_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (report["same"], report["differing"]) == (21, 20)
     assert report["mean"]["psnr"] >= 34.2
     assert report["mean"]["ssim"] >= 0.97
+
+
+def test_the_model_where_none_is_asked_for() -> None:
+    """The network is little beside the search for flow on a GPU, and most of the time on a CPU."""
+    parser = argparse.ArgumentParser()
+    assert cli_models.model_for(parser, None, None, "cpu") == "flow"
+    assert cli_models.model_for(parser, None, None, "cuda:1") == "flow_refined"
+    assert cli_models.model_for(parser, "flow", None, "cuda") == "flow"
+    assert cli_models.model_for(parser, "flow_refined", None, "cpu") == "flow_refined"

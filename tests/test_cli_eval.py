@@ -67,7 +67,12 @@ def test_learned_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert [result["model"] for result in report["results"]] == ["blend", "dvf (dvf.safetensors)"]
     detected = run(tmp_path, *command, "--checkpoint", weights)
     assert detected["results"][0]["mean"] == report["results"][1]["mean"]
+    # One that has weights in the package takes a file that no other model needs.
+    both = ("--model", "flow_refined", "--model", "dvf", "--checkpoint", weights)
+    report = run(tmp_path, *command, *both)
+    assert [result["model"] for result in report["results"]] == ["flow_refined", "dvf (dvf.safetensors)"]
     capsys.readouterr()
+    assert "does not fit flow_refined" in refused(capsys, *command, *both, "--checkpoint", weights)
     frames = tmp_path / "frames"
     for number in range(4):
         save(frames / f"{number}.png", noise(number))

@@ -19,11 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SMOKE = """
 import json, torch, vfi_kernels
 from vfi_kernels.jit.source import inlined
+from vfi_kernels.models.registry import entry
 image = torch.rand(1, 3, 5, 7, requires_grad=True)
 out = vfi_kernels.backwarp(image, torch.zeros(1, 2, 5, 7))
 out.sum().backward()
 assert torch.equal(out, image) and torch.equal(image.grad, torch.ones_like(image))
 assert "pair_forward" in inlined("pair.cuh")  # the sources for run-time compilation are there
+assert entry("flow_refined").weights.is_file()
 print(json.dumps({"file": vfi_kernels.__file__, "backends": vfi_kernels.backends()}))
 """
 

@@ -43,7 +43,7 @@ def _batch(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     if not arguments.into.is_dir():
         raise Failure(f"{arguments.into}: no such folder")
     # Once: a file of weights is read to tell.
-    arguments.model = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
+    arguments.model = cli_models.model_for(parser, arguments.model, arguments.checkpoint, arguments.device)
     jobs = [
         argparse.Namespace(**vars(arguments) | {"input": source, "output": target})
         for source, target in zip(arguments.inputs, targets, strict=True)

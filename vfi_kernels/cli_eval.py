@@ -135,12 +135,13 @@ def _models(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> I
     """Models with their names in the report: of two of one kind, the files tell them apart."""
     from .models import create, registry
 
-    checkpoints = iter(arguments.checkpoint or ())
-    for given in arguments.model or [None]:
-        known = given in registry.names()
-        takes = given is None or (known and registry.entry(given).learned)
-        checkpoint = next(checkpoints, None) if takes else None
-        name = cli_models.model_for(parser, given, checkpoint)
+    wanted, files = arguments.model or [None], list(arguments.checkpoint or ())
+    for i, given in enumerate(wanted):
+        # One with weights in the package takes a file where those after it leave one.
+        needed = sum(map(_needs_file, wanted[i + 1 :]))
+        takes = _needs_file(given) or (_takes_file(given) and len(files) > needed)
+        checkpoint = files.pop(0) if takes and files else None
+        name = cli_models.model_for(parser, given, checkpoint, arguments.device)
         options = cli_models.options_for(parser, name, arguments, checkpoint)
         if arguments.scale is not None:
             if "scale" not in registry.options(name):
@@ -148,5 +149,17 @@ def _models(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> I
             options["scale"] = arguments.scale
         label = name if checkpoint is None else f"{name} ({checkpoint.name})"
         yield label, create(name, checkpoint=checkpoint, **options)
-    if left := next(checkpoints, None):
-        parser.error(f"argument --checkpoint: no model takes {left}")
+    if files:
+        parser.error(f"argument --checkpoint: no model takes {files[0]}")
+
+
+def _takes_file(name: str | None) -> bool:
+    from .models import registry
+
+    return name is None or (name in registry.names() and registry.entry(name).learned)
+
+
+def _needs_file(name: str | None) -> bool:
+    from .models import registry
+
+    return name is not None and _takes_file(name) and registry.entry(name).weights is None

@@ -42,7 +42,8 @@ def add_model(command: argparse.ArgumentParser, file: Callable[[str], Path]) -> 
     command.add_argument(
         "--model",
         metavar="NAME",
-        help="one of those that vfi models lists (default: flow, or what --checkpoint fits)",
+        help="one of those that vfi models lists (default: what --checkpoint fits; without one flow_refined "
+        "on a GPU, flow on a CPU)",
     )
     command.add_argument(
         "--checkpoint", metavar="FILE", type=file, help="weights of the model, as its authors released them"
@@ -137,19 +138,26 @@ def _read(text: str, default: object) -> object:
         return text
 
 
-def model_for(parser: argparse.ArgumentParser, name: str | None, checkpoint: Path | None) -> str:
-    """The model that `--model` and `--checkpoint` ask for together."""
+def model_for(
+    parser: argparse.ArgumentParser, name: str | None, checkpoint: Path | None, device: str = "cpu"
+) -> str:
+    """The model that `--model` and `--checkpoint` ask for together, and where they do not, the best that is
+    not slow: beside the search for flow, the network of flow_refined is nothing to a GPU and most of the time
+    on a CPU.
+    """
     from .models import checkpoints, registry
 
+    if name is None and checkpoint is None:
+        return "flow" if device == "cpu" else "flow_refined"
     if name is None:
-        return "flow" if checkpoint is None else _detected(checkpoint, checkpoints.read(checkpoint))
+        return _detected(checkpoint, checkpoints.read(checkpoint))
     try:
-        learned = registry.entry(name).learned
+        known = registry.entry(name)
     except ValueError as error:
         parser.error(f"argument --model: {error}")
-    if learned and checkpoint is None:
+    if known.learned and known.weights is None and checkpoint is None:
         parser.error(f"argument --model: {name} needs --checkpoint FILE; vfi models says where weights are")
-    if checkpoint is not None and not learned:
+    if checkpoint is not None and not known.learned:
         parser.error(f"argument --model: {name} has no weights; --checkpoint is for models that learn")
     return name
 

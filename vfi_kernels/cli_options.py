@@ -152,7 +152,7 @@ def wishes(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> di
         parser.error(f"argument --codec: {arguments.output} has its own")
     if arguments.input_fps and not video.images.is_images(arguments.input):
         parser.error(f"argument --input-fps: needs images; {arguments.input} has its own rate")
-    model = cli_models.model_for(parser, arguments.model, arguments.checkpoint)
+    model = cli_models.model_for(parser, arguments.model, arguments.checkpoint, arguments.device)
     given = {
         "factor": arguments.factor,
         "fps": arguments.fps,

@@ -2,6 +2,6 @@
 
 from .base import Interpolator, TimestepError
 from .checkpoints import CheckpointError
-from .registry import create, names
+from .registry import create, names, untrained
 
-__all__ = ["CheckpointError", "Interpolator", "TimestepError", "create", "names"]
+__all__ = ["CheckpointError", "Interpolator", "TimestepError", "create", "names", "untrained"]

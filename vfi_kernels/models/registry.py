@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ __all__ = [
     "options",
     "parameters",
     "told",
+    "untrained",
 ]
 
 
@@ -60,6 +62,8 @@ class Entry:
     """Options that change which weights there are: a file tells them."""
     untold: tuple[str, ...] = ()
     """Options that weights were trained for and that nothing but a file's note tells."""
+    weights: Path | None = None
+    """The file of weights in this package, where there is one."""
 
     @property
     def learned(self) -> bool:
@@ -70,6 +74,8 @@ class Entry:
 NAMED = ("any_time", "double")
 # And those that are nothing to a model that is not trained.
 TRAINED = ("begin_as_blend", "momentum")
+
+WEIGHTS = Path(__file__).parent / "weights"
 
 NONCOMMERCIAL = "non-commercial research"
 PAPER = "https://github.com/hzwer/ECCV2022-RIFE, links in its README: flownet.pkl of"
@@ -102,7 +108,9 @@ MODELS: dict[str, Entry] = {
         for version in VERSIONS
     },
     "flow": Entry(Flow),
-    "flow_refined": Entry(FlowRefined, "MIT", "none released yet: vfi train default"),
+    "flow_refined": Entry(
+        FlowRefined, "MIT", "in this package", weights=WEIGHTS / "flow_refined.safetensors"
+    ),
     "blend": Entry(Blend),
     "repeat": Entry(Repeat),
 }
@@ -183,7 +191,8 @@ def create(
     Args:
         name: one of `names()`.
         checkpoint: the file of weights that the model's authors released, or a safetensors file of
-            `vfi convert`. Without one the weights are random: for training.
+            `vfi convert`. Without one the weights are those in this package (`flow_refined`), or else
+            random.
         precision, channels_last, compile: how the network runs, see `Interpolator.prepare`. Nothing to a
             model without weights.
         options: the model's own arguments, see `options`. Where they are left out, those that the file tells
@@ -199,8 +208,9 @@ def create(
     known = entry(name)
     check(name, options)
     run = {"precision": precision, "channels_last": channels_last, "compile": compile and known.learned}
+    checkpoint = checkpoint or known.weights
     if checkpoint is None:
-        return known.factory(**options).eval().prepare(**run)
+        return untrained(name, **options).prepare(**run)
     if not known.learned:
         raise ValueError(f"{name} has no weights; got the checkpoint {os.fspath(checkpoint)!r}")
     state = checkpoints.read(checkpoint)
@@ -221,6 +231,16 @@ def create(
         )
     checkpoints.load(model, state)
     return model.eval().prepare(**run)
+
+
+def untrained(name: str, **options: Any) -> Interpolator:
+    """A model with the weights that its training begins with, as `create` makes them else.
+
+    Raises:
+        ValueError: no such model or option; the message names the nearest.
+    """
+    check(name, options)
+    return entry(name).factory(**options).eval()
 
 
 def told(name: str, state: dict[str, Tensor], path: str | os.PathLike[str]) -> dict[str, Any]:

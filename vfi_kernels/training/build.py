@@ -28,7 +28,10 @@ def objective(recipe: Recipe) -> nn.Module:
         raise RecipeError(f"objective.name: there are {', '.join(OBJECTIVES)}; got {recipe.objective.name!r}")
     torch.manual_seed(recipe.seed)
     wanted = recipe.model
-    model = _made("model", models.create, wanted.name, checkpoint=wanted.checkpoint, **wanted.options)
+    if wanted.checkpoint is None:
+        model = _made("model", models.untrained, wanted.name, **wanted.options)
+    else:
+        model = _made("model", models.create, wanted.name, checkpoint=wanted.checkpoint, **wanted.options)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"model.name: {wanted.name} has nothing to train")
     kind = OBJECTIVES[recipe.objective.name]

@@ -123,7 +123,9 @@ def run(
     options = plan.options
     model = models.create(options.model, checkpoint=options.checkpoint, **options.model_options)
     if digest(model) != options.weights:
-        raise VideoError(f"{options.checkpoint}: holds other weights than when the plan was made")
+        raise VideoError(
+            f"{options.checkpoint or options.model}: holds other weights than when the plan was made"
+        )
     missing = set(plan.missing())
     wanted = [index for index in indices if index in missing]
     return chunks.make(plan, model, wanted, device=device or options.device, progress=progress)
