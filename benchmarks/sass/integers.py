@@ -69,6 +69,9 @@ def multiply(w, i, mask):
     (x, x_known), (y, y_known) = w.read(a), w.read(b)
     wide = "WIDE" in i or "HI" in i
     z, z_known = w.read64(c) if wide else w.read(c)
+    if not (wide or out or "X" in i):
+        w.write(to, x * y + z, x_known & y_known & z_known, mask)
+        return
     if wide and "U32" not in i:
         product = (x.view(np.int32).astype(np.int64) * y.view(np.int32)).view(U64)
     else:
@@ -94,8 +97,20 @@ def logic(w, i, mask):
         w.set_predicate(name, bits != 0, known, mask)
 
 
+COMMON = {
+    0xC0: lambda x, y, z: x & y,
+    0xFC: lambda x, y, z: x | y,
+    0x3C: lambda x, y, z: x ^ y,
+    0x33: lambda x, y, z: ~y,
+    0x0F: lambda x, y, z: ~x,
+    0xF8: lambda x, y, z: x | y & z,
+}
+
+
 def choose(table: int, x, y, z):
     """The bits that a truth table of eight rows gives."""
+    if table in COMMON:
+        return COMMON[table](x, y, z)
     found = x & 0
     for row in range(8):
         if table >> row & 1:
