@@ -330,6 +330,16 @@ def shuffle(w, i, mask):
     w.set_predicate(flag, inside, also, mask)
 
 
+@handles("MATCH")
+def match(w, i, mask):
+    """MATCH.ANY: which lanes have the same number."""
+    to, source = i.arguments
+    bits, known = w.read(source)
+    same = (bits[:, None] == bits) & lanes_of(mask)
+    votes = (same * BITS.astype(U64)).sum(1).astype(np.uint32)
+    w.write(to, votes, ALL if known & mask == mask else 0, mask)
+
+
 REDUCTIONS = {"SUM": np.add, "MIN": np.minimum, "MAX": np.maximum, "OR": np.bitwise_or, "XOR": np.bitwise_xor}
 
 
