@@ -88,6 +88,6 @@ GROUPS = {
 LEFT_OUT = """
 Left out: bfloat16, which costs what float16 does; float64; zeros padding and masks as logits, some
 instructions more; `sepconv`, half of a pair, and its channels_last taps, which only the kernels without
-tensor cores take; gradients of some inputs only, for which less is computed; the simple kernels beside
-channels_last and beside half-precision gradients of sepconv.
+tensor cores take; gradients of some inputs only, for which less is computed. Simple kernels are left out
+beside channels_last, sums in a fixed order, uint8 and precision "high" of sepconv and its float16 gradients.
 """
