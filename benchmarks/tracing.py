@@ -1,61 +1,48 @@
 """Runs the kernels' machine code on this machine and counts what an output pixel costs."""
 
 import contextlib
-import ctypes
-import importlib
+import functools
+import hashlib
+import json
 import math
 import re
 import shutil
 import struct
 import subprocess
-import sys
 import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import cases
 import hardware
 import numpy as np
 import torch
-from cases import BACKWARD, OPERATIONS, Case, Maker, simple_kernels
+from cases import BACKWARD, Case, simple_kernels
 from hardware import Architecture
+from instances import Instance
+from launched import ROOT, Device, Launch, launches
 from sass.listing import Function, parse
 from sass.memory import SECTOR, Memory
 from sass.warp import Warp, run_block
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for tests.nvrtc
-
-from tests import nvrtc  # noqa: E402
-from vfi_kernels import reference  # noqa: E402
-from vfi_kernels.jit import band  # noqa: E402
-from vfi_kernels.jit.kernels import OPERATORS, Kernels  # noqa: E402
-from vfi_kernels.jit.source import inlined  # noqa: E402
+from tests import nvrtc
+from vfi_kernels.jit import band
+from vfi_kernels.jit.source import inlined
 
 TRACED = (1024, 192)  # whole blocks, and one of them without a border
 # The gradient of sepconv's image: blocks of 128 rows, nearly as tall as for 1080p, and one without a border.
 TRACED_IMAGE, IMAGE_BLOCKS = (1024, 384), 3 * 1024 // band.IMAGE_STRIP
+TRACED_ORDERED = (1920, 1080)  # a warp looks at the reach of every tile
 SHARED_BYTES = 256 << 10  # more than any block has
+SAMPLED = 9  # blocks of a row
+TRACES = ROOT / "build" / "traces"
 # Text of source lines with rare branches: one that nothing known decides is taken there, past the guarded
 # code. This one: pixels that a tensor-core kernel computes again, for Inf and NaN.
 RARE = ("if (again[row]", "!is_finite(not_finite)")
-
-
-@dataclass
-class Launch:
-    file: str
-    kernel: str
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shared: int  # dynamic bytes
-    params: bytes
 
 
 @dataclass
@@ -73,77 +60,6 @@ class Cost:
     l2: float  # bytes that the traced warps ask the L2 for, if the L1 keeps all of them
     undecided: int  # branches in the code
     unmodelled: set[str]  # opcodes whose results are unknown
-
-
-# the launches of an operation
-
-
-def launches(case: Case, direction: str, a: Architecture) -> tuple[list[Launch], list[Tensor]]:
-    """What the public function launches, and the tensors that the kernels see."""
-    found: list[Launch] = []
-
-    def record(
-        file: str,
-        kernel: str,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        shared: int,
-        params: ctypes.Structure,
-        device: torch.device,
-    ) -> None:
-        found.append(Launch(file, kernel, grid, block, shared, bytes(params)))
-
-    kernels = Kernels(record, lambda device: hardware.block_shared(a))
-    called: list[tuple[str, tuple, Any]] = []
-
-    def through(name: str):
-        def call(*inputs: Any) -> Any:
-            called.append((name, inputs, getattr(kernels, name)(*inputs)))
-            return called[-1][2]
-
-        return call
-
-    functions = {name: through(name) for name in OPERATORS if name[0] != "_"}
-    backends = importlib.import_module("vfi_kernels.backends")
-    inputs = case.operation.build(Maker(case.size, case.dtype, case.layout, "cpu", 0))
-    with (
-        mock.patch.multiple(reference, **functions),
-        mock.patch.object(backends, "_has_kernel", return_value=False),
-    ):
-        case.operation.ours(**inputs)
-        (name, arguments, results), *_ = called
-        if direction == BACKWARD:
-            found.clear()
-            torch.manual_seed(0)
-            grads = pytree.tree_map(torch.rand_like, results)
-            leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)]
-            backward = getattr(kernels, f"_{name}_backward")
-            results = [grads, backward(grads, *arguments, (1 << len(leaves)) - 1)]
-    tensors = [leaf for leaf in pytree.tree_leaves((arguments, results)) if isinstance(leaf, Tensor)]
-    return found, tensors
-
-
-class Device:
-    """The tensors' bytes at addresses that are aligned as a GPU's are: each in a range of its own."""
-
-    SPACING = 1 << 36
-
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        sizes = [(t.data_ptr(), t.numel() * t.element_size()) for t in tensors if t.numel()]
-        self._hosts = sizes
-        self.ranges = [
-            ((n + 1) * self.SPACING, np.frombuffer((ctypes.c_char * size).from_address(host), np.uint8))
-            for n, (host, size) in enumerate(sizes)
-        ]
-
-    def moved(self, params: bytes) -> bytes:
-        """A parameter struct whose pointers to the tensors point there."""
-        words = np.frombuffer(params.ljust(-(-len(params) // 8) * 8, b"\0"), np.uint64).copy()
-        for n, word in enumerate(words.tolist()):
-            for (base, _), (host, size) in zip(self.ranges, self._hosts, strict=True):
-                if host <= word < host + size:
-                    words[n] = base + word - host
-        return words.tobytes()
 
 
 # a kernel's code
@@ -186,6 +102,7 @@ class Kernel:
     rare: set[int]  # source lines
 
 
+@functools.cache
 def compiled(file: str, kernel: str, arch: str) -> Kernel:
     source = inlined(file)
     error, log, mangled, cubin = nvrtc.compile_cubin(source, [kernel], arch)
@@ -207,17 +124,24 @@ def constants(launch: Launch, params: bytes, a: Architecture) -> bytes:
 
 
 def traced(launch: Launch, code: Kernel, a: Architecture, device: Device) -> list[Warp]:
-    """A warp of the grid's middle block that has run; all of them where the block has barriers."""
+    """A warp of the grid's middle block that has run; all of them where the block has barriers. Where a grid
+    is one row of blocks, it does not say what lies at a border: of some blocks there.
+    """
     together = any(i.opcode == "BAR" for i in code.function.code)
     memory, bank = Memory(device.ranges), constants(launch, device.moved(launch.params), a)
-    shared = np.full(SHARED_BYTES, -1, np.int16)
-    middle = (launch.grid[0] // 2, launch.grid[1] // 2, launch.grid[2] // 2)
-    warps = [
-        Warp(code.function, bank, memory, middle, launch.block, n, shared, code.rare)
-        for n in range(math.prod(launch.block) // 32 if together else 1)
-    ]
-    run_block(warps)
-    return warps
+    x, y, z = launch.grid
+    count = min(x, SAMPLED) if y == z == 1 else 1
+    found = []
+    for n in range(count):
+        block = ((2 * n + 1) * x // (2 * count), y // 2, z // 2)
+        shared = np.full(SHARED_BYTES, -1, np.int16)
+        warps = [
+            Warp(code.function, bank, memory, block, launch.block, k, shared, code.rare)
+            for k in range(math.prod(launch.block) // 32 if together else 1)
+        ]
+        run_block(warps)
+        found += warps
+    return found
 
 
 def work_of(code: Function, warps: Sequence[Warp]) -> dict[str, float]:
@@ -253,46 +177,109 @@ def touched(warps: Sequence[Warp], code: Function, device: Device) -> int:
     return sum(found.values())
 
 
-def cost(group: Sequence[Launch], a: Architecture, device: Device, pixels: int, naive: bool) -> Cost:
+@dataclass
+class Trace:
+    """What the traced warps of a launch did, all of them together."""
+
+    warps: int
+    work: dict[str, int]  # as of Cost
+    sectors: int  # of global memory, each once
+    touched: int  # bytes of the tensors
+    undecided: int
+    unmodelled: list[str]
+
+
+def trace(launch: Launch, code: Kernel, a: Architecture, device: Device, inputs: str) -> Trace:
+    """Kept in a file, since it takes minutes for some: whose name is a hash of all that it depends on, apart
+    from the numbers in the tensors, for which `inputs` stands.
+    """
+    code_text = [(i.opcode, i.modifiers, i.arguments, i.guard, i.negated) for i in code.function.code]
+    rare = [i.address for i in code.function.code if i.line in code.rare]
+    bank = constants(launch, device.moved(launch.params), a)
+    parts = [tracer(), inputs, launch.grid, launch.block, code_text, rare, bank, code.function.constants]
+    file = TRACES / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:20]}.json"
+    if file.exists():
+        return Trace(**json.loads(file.read_text()))
+    warps = traced(launch, code, a, device)
+    sectors = {sector for warp in warps for access in warp.accesses.values() for sector in access.sectors}
+    found = Trace(
+        len(warps), work_of(code.function, warps), len(sectors), touched(warps, code.function, device),
+        undecided=len({address for warp in warps for address in warp.undecided}),
+        unmodelled=sorted({opcode for warp in warps for opcode in warp.unmodelled}),
+    )  # fmt: skip
+    TRACES.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(found)))
+    return found
+
+
+@functools.cache
+def tracer() -> str:
+    """A hash of what traces, and of what makes the inputs."""
+    folder = Path(__file__).parent
+    files = [
+        *sorted(folder.glob("sass/*.py")),
+        *(folder / f"{n}.py" for n in ("cases", "hardware", "launched", "tracing")),
+    ]
+    texts = [torch.__version__, np.__version__, *(file.read_text() for file in files)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def cost(
+    group: Sequence[Launch], a: Architecture, device: Device, pixels: int, naive: bool, inputs: str
+) -> Cost:
     """`group`: the launches of one kernel, which differ in their parameters only; the first one is traced."""
     launch = group[0]
     code = compiled(launch.file, launch.kernel, a.arch)
-    warps = traced(launch, code, a, device)
+    found = trace(launch, code, a, device, inputs)
     threads, shared = math.prod(launch.block), code.shared + launch.shared
-    per_pixel = len(group) * math.prod(launch.grid) * threads / 32 / len(warps) / pixels
-    sectors = {sector for warp in warps for access in warp.accesses.values() for sector in access.sectors}
+    per_pixel = len(group) * math.prod(launch.grid) * threads / 32 / found.warps / pixels
     resident, bound = hardware.occupancy(a, threads, code.registers, shared)
     return Cost(
         launch.kernel, naive, code.registers, shared, resident, bound,
-        work={unit: count * per_pixel for unit, count in work_of(code.function, warps).items()},
-        bytes=len(group) * touched(warps, code.function, device) / pixels,
-        l2=len(sectors) * SECTOR * per_pixel,
-        undecided=len({address for warp in warps for address in warp.undecided}),
-        unmodelled={opcode for warp in warps for opcode in warp.unmodelled},
+        work={unit: count * per_pixel for unit, count in found.work.items()},
+        bytes=len(group) * found.touched / pixels,
+        l2=found.sectors * SECTOR * per_pixel,
+        undecided=found.undecided,
+        unmodelled={*found.unmodelled},
     )  # fmt: skip
 
 
-def costs(name: str, direction: str, dtype: str, a: Architecture) -> list[Cost]:
-    """Of the kernels of an operation on small frames, larger ones only have more blocks: those that serve the
-    call, then the simple ones that would. name: of the operation, "sepconv, 15 taps" with as many.
-    """
-    name, _, taps = name.partition(", ")
-    operation = next(o for o in OPERATIONS if (o.name, o.variant) == (name, ""))
-    width, height = TRACED_IMAGE if operation.is_convolution and direction == BACKWARD else TRACED
-    case = Case(operation, f"{width}x{height}", dtype, "contiguous")
-    found: dict[str, Cost] = {}
-    for naive in (False, True):
+@contextlib.contextmanager
+def settings(instance: Instance) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(instance.precision)
+    try:
         with (
-            simple_kernels() if naive else contextlib.nullcontext(),
-            mock.patch.object(cases, "TAPS", int(taps.removesuffix(" taps")) if taps else cases.TAPS),
+            mock.patch.object(cases, "TAPS", instance.taps),
             mock.patch.object(band, "IMAGE_BLOCKS", IMAGE_BLOCKS),
         ):
-            launched, tensors = launches(case, direction, a)
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def costs(instance: Instance, a: Architecture) -> list[Cost]:
+    """Of the kernels of a call on small frames, larger ones only have more blocks: those that serve it, then
+    the simple ones that would.
+    """
+    operation, direction = instance.operation, instance.direction
+    width, height = TRACED_ORDERED if instance.ordered else TRACED
+    if operation.is_convolution and direction == BACKWARD:
+        width, height = TRACED_IMAGE
+    case = Case(operation, f"{width}x{height}", instance.dtype, instance.layout)
+    found: dict[str, Cost] = {}
+    for naive in (False, True)[: 1 + instance.naive]:
+        with settings(instance), simple_kernels() if naive else contextlib.nullcontext():
+            launched, tensors = launches(case, direction, a, instance.ordered)
         groups: dict[str, list[Launch]] = {}
         for launch in launched:
             groups.setdefault(launch.kernel, []).append(launch)
         device = Device(tensors)  # whose bytes are theirs
+        workspace = [
+            hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in tensors if t.dtype == torch.int32
+        ]
+        inputs = " ".join([instance.label, direction, case.size, case.dtype, case.layout, *workspace])
         for kernel, group in groups.items():
             if kernel not in found:
-                found[kernel] = cost(group, a, device, width * height, naive)
+                found[kernel] = cost(group, a, device, width * height, naive, inputs)
     return list(found.values())

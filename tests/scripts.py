@@ -17,6 +17,8 @@ MODULES = [
     "errors",
     "gpu",
     "hardware",
+    "instances",
+    "launched",
     "limits",
     "profiles",
     "records",

@@ -7,14 +7,20 @@ from tests import nvrtc, scripts
 pytestmark = pytest.mark.host_only
 
 
+def instance(bench, group: str, *call: str):
+    return next(i for i in bench.instances.GROUPS[group] if (i.label, i.direction, i.dtype) == call)
+
+
 def test_bytes_are_those_of_the_benchmarks(compiler):
     """The tensors that a kernel touches are the ones that the benchmarks count."""
     cases, tracing = compiler.cases, compiler.tracing
-    served, simple = tracing.costs("warp_blend", "forward", "float16", compiler.hardware.AMPERE)
+    blend = instance(compiler, "Warps", "warp_blend", "forward", "float16")
+    served, simple = tracing.costs(blend, compiler.hardware.AMPERE)
     assert (served.kernel, served.naive) == ("pair_forward_tuned<WarpBlend<f16, f32>, 1, 0>", False)
     assert (simple.kernel, simple.naive) == ("pair_forward<WarpBlend<f16, f32>>", True)
     assert served.bytes == simple.bytes == 2 * 6 + 2 * 8 + 4 + 6
-    served, simple = tracing.costs("backwarp", "backward", "float32", compiler.hardware.AMPERE)
+    backwarp = instance(compiler, "Warps", "backwarp", "backward", "float32")
+    served, simple = tracing.costs(backwarp, compiler.hardware.AMPERE)
     assert (served.kernel, simple.kernel) == (
         "backwarp_backward_tuned<f32, 0>",
         "backwarp_backward<f32, f32>",
@@ -22,6 +28,37 @@ def test_bytes_are_those_of_the_benchmarks(compiler):
     # Image, flow, gradient, flow's gradient; the image's is read and written.
     assert served.bytes == simple.bytes == 12 + 8 + 12 + 8 + 2 * 12
     assert cases.CHANNELS == 3
+
+
+def test_sums_in_a_fixed_order_take_three_kernels(compiler, monkeypatch):
+    """And the gradient of the image is written once, not added to."""
+    tracing = compiler.tracing
+    monkeypatch.setattr(tracing, "TRACED_ORDERED", (64, 32))
+    group = "Gradients of frames with sums in a fixed order"
+    call = instance(compiler, group, "backwarp, deterministic", "backward", "float32")
+    reach, gather, fields = tracing.costs(call, compiler.hardware.AMPERE)
+    names = [cost.kernel.split("<")[0] for cost in (reach, gather, fields)]
+    assert names == ["frame_reach", "frame_gather", "backwarp_backward_tuned"]
+    tile = 16 / (32 * 16)  # bytes a pixel of what one kernel tells the other
+    assert (reach.bytes, gather.bytes) == (8 + tile, 8 + 12 + 12 + tile)
+    assert fields.bytes == 8 + 12 + 12 + 8
+    assert not gather.undecided
+    assert not gather.unmodelled
+
+
+def test_a_trace_is_kept_for_the_same_code_and_call_only(compiler, monkeypatch, tmp_path):
+    tracing, hardware = compiler.tracing, compiler.hardware
+    monkeypatch.setattr(tracing, "TRACES", tmp_path)
+    first, other = (instance(compiler, "Warps", "backwarp", "forward", t) for t in ("float32", "float16"))
+    before = tracing.costs(first, hardware.AMPERE)
+    assert len(list(tmp_path.iterdir())) == 2
+    with monkeypatch.context() as without:
+        without.setattr(tracing, "traced", None)
+        assert tracing.costs(first, hardware.AMPERE) == before
+    for call, architecture in ((other, hardware.AMPERE), (first, hardware.HOPPER)):
+        count = len(list(tmp_path.iterdir()))
+        tracing.costs(call, architecture)
+        assert len(list(tmp_path.iterdir())) == count + 2
 
 
 # --- the model and the sheet -------------------------------------------------------------------------------
@@ -72,13 +109,13 @@ def a_cost(bench, naive: bool):
 def test_sheet(bench, tmp_path, monkeypatch, capsys):
     """32 bytes at 4300 GB/s take longer than 128 instructions of a thread; a measured time is found."""
     model = bench.cost_model
-    labels = ("backwarp", "forward", "float32")
-    both = [(*labels, a_cost(bench, naive)) for naive in (False, True)]
-    rows = {g.architecture.arch: both for g in bench.hardware.GPUS}
+    call = instance(bench, "Warps", "backwarp", "forward", "float32")
+    both = [(call, a_cost(bench, naive)) for naive in (False, True)]
+    rows = {"Warps": {g.architecture.arch: both for g in bench.hardware.GPUS}}
     record = {"op": "backwarp", "pass": "forward", "dtype": "float32", "variant": "", "size": "1080p"}
     record |= {"layout": "contiguous", "gradients": "", "ours_ms": 0.0321, "naive_ms": 0.0456}
     content = {"machine": {"gpu": "NVIDIA H200"}, "records": [record]}
-    monkeypatch.setattr(model, "all_rows", lambda instances: rows)
+    monkeypatch.setattr(model, "all_rows", lambda groups: rows)
     monkeypatch.setattr(model, "load", lambda folder: [content])
     monkeypatch.setattr(model, "SHEET", tmp_path / "COST.md")
     monkeypatch.setattr(model, "disassembler", lambda: "nvdisasm")
@@ -92,6 +129,8 @@ def test_sheet(bench, tmp_path, monkeypatch, capsys):
     memory = 32 * 1920 * 1080 / 4300e9 * 1e6
     assert f"**{memory:.1f}** (memory) | 32.1 |" in text
     assert f"**{memory:.1f}** (memory) | 45.6 |" in text
+    a100 = 32 * 1920 * 1080 / 1835e9 * 1e6
+    assert f"| backwarp | forward | float32 | {a100:.1f} (memory) |" in text  # of the kernel that serves
     assert "undecided branches" in text
     assert "results of HMMA are not modelled" in text
     capsys.readouterr()

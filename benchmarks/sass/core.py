@@ -1,5 +1,6 @@
 """What the instructions share: lanes, masks of lanes, and the table of what each opcode does."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -24,8 +25,11 @@ def mask_of(lanes: np.ndarray) -> int:
     return int(np.packbits(lanes, bitorder="little").view("<u4")[0])
 
 
+@functools.lru_cache(4096)
 def lanes_of(mask: int) -> np.ndarray:
-    return (np.uint32(mask) & BITS) != 0
+    lanes = (np.uint32(mask) & BITS) != 0
+    lanes.flags.writeable = False  # all callers share it
+    return lanes
 
 
 def flags(w, text: str) -> tuple[np.ndarray, int]:

@@ -69,6 +69,9 @@ def multiply(w, i, mask):
     (x, x_known), (y, y_known) = w.read(a), w.read(b)
     wide = "WIDE" in i or "HI" in i
     z, z_known = w.read64(c) if wide else w.read(c)
+    if not (wide or out or "X" in i):
+        w.write(to, x * y + z, x_known & y_known & z_known, mask)
+        return
     if wide and "U32" not in i:
         product = (x.view(np.int32).astype(np.int64) * y.view(np.int32)).view(U64)
     else:
@@ -94,8 +97,20 @@ def logic(w, i, mask):
         w.set_predicate(name, bits != 0, known, mask)
 
 
+COMMON = {
+    0xC0: lambda x, y, z: x & y,
+    0xFC: lambda x, y, z: x | y,
+    0x3C: lambda x, y, z: x ^ y,
+    0x33: lambda x, y, z: ~y,
+    0x0F: lambda x, y, z: ~x,
+    0xF8: lambda x, y, z: x | y & z,
+}
+
+
 def choose(table: int, x, y, z):
     """The bits that a truth table of eight rows gives."""
+    if table in COMMON:
+        return COMMON[table](x, y, z)
     found = x & 0
     for row in range(8):
         if table >> row & 1:
@@ -313,6 +328,16 @@ def shuffle(w, i, mask):
     known_lanes = (np.uint32(known) & BITS) != 0
     w.write(to, bits[other], mask_of(known_lanes[other]) & also, mask)
     w.set_predicate(flag, inside, also, mask)
+
+
+@handles("MATCH")
+def match(w, i, mask):
+    """MATCH.ANY: which lanes have the same number."""
+    to, source = i.arguments
+    bits, known = w.read(source)
+    same = (bits[:, None] == bits) & lanes_of(mask)
+    votes = (same * BITS.astype(U64)).sum(1).astype(np.uint32)
+    w.write(to, votes, ALL if known & mask == mask else 0, mask)
 
 
 REDUCTIONS = {"SUM": np.add, "MIN": np.minimum, "MAX": np.maximum, "OR": np.bitwise_or, "XOR": np.bitwise_xor}

@@ -1,5 +1,7 @@
 """What the instructions of SASS do to memory: global, shared and local; for `warp.Warp`."""
 
+import functools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +23,8 @@ class Memory:
         """Bytes [32, size], and the lanes of the mask for which they are known."""
         data, known = np.zeros((32, size), np.uint8), 0
         for base, source in self._ranges:
+            if known == mask:
+                break
             offsets = addresses - base
             inside = lanes_of(mask & ~known) & (offsets >= 0) & (offsets + size <= len(source))
             if inside.any():
@@ -55,22 +59,30 @@ def size_of(i) -> int:
 
 def address_of(w, text: str) -> tuple[np.ndarray, int]:
     """Of [R2.64+UR4+0x10] or desc[UR4][R2.64]; a register without .64 beside 64 bits is an offset."""
-    total, known = np.zeros(32, np.int64), ALL
-    for term in re.findall(r"-?[\w.]+", text[text.rindex("[") :]):
-        if term.lstrip("-").startswith("0x"):
-            total = total + int(term, 16)
-            continue
-        name, *suffixes = term.split(".")
+    registers, offset = address_terms(text)
+    total, known = np.full(32, offset, np.int64), ALL
+    for name, wide, factor in registers:
         bits, also = w.register(name)
         value = bits.astype(np.int64)
-        if "64" in suffixes or (name.startswith("UR") and "U32" in text):
+        if wide:
             high, upper = w.register(name, 1)
             value, also = high.astype(np.int64) << 32 | value, also & upper
-        for suffix in suffixes:
-            if suffix[0] == "X":
-                value = value * int(suffix[1:])
-        total, known = total + value, known & also
+        total, known = total + value * factor, known & also
     return total, known
+
+
+@functools.cache
+def address_terms(text: str) -> tuple[list[tuple[str, bool, int]], int]:
+    """(register, whether of 64 bits, its factor) of every one, and the offset."""
+    registers, offset = [], 0
+    for term in re.findall(r"-?[\w.]+", text[text.rindex("[") :]):
+        if term.lstrip("-").startswith("0x"):
+            offset += int(term, 16)
+            continue
+        name, *suffixes = term.split(".")
+        wide = "64" in suffixes or (name.startswith("UR") and "U32" in text)
+        registers.append((name, wide, math.prod(int(s[1:]) for s in suffixes if s[0] == "X")))
+    return registers, offset
 
 
 def record(w, i, addresses: np.ndarray, known: int, mask: int, size: int, shared: bool) -> None:
@@ -82,17 +94,25 @@ def record(w, i, addresses: np.ndarray, known: int, mask: int, size: int, shared
         access.guessed += 1
         access.cycles += max(1, size * int(lanes.sum()) // LINE)
         return
-    used = addresses[lanes]
     if shared:
         access.cycles += bank_cycles(addresses, lanes, size)
         return
-    touched = {int(line) for line in np.unique(np.concatenate((used, used + size - 1)) // LINE)}
-    access.cycles += max(len(touched), size * len(used) // LINE, 1)
-    access.sectors.update(np.unique(np.concatenate((used, used + size - 1)) // SECTOR).tolist())
+    used = addresses[lanes]
+    sectors = {*(used // SECTOR).tolist(), *((used + size - 1) // SECTOR).tolist()}
+    lines = {sector * SECTOR // LINE for sector in sectors}
+    access.cycles += max(len(lines), size * len(used) // LINE, 1)
+    access.sectors |= sectors
 
 
 def bank_cycles(addresses: np.ndarray, lanes: np.ndarray, size: int) -> int:
     """Lanes of 8 bytes go in two halves, of 16 in four quarters; a bank serves a word a cycle."""
+    from_line = addresses - addresses.min() // LINE * LINE  # which line changes nothing
+    return _bank_cycles(from_line.tobytes(), lanes.tobytes(), size)
+
+
+@functools.lru_cache(4096)
+def _bank_cycles(address_bytes: bytes, lane_bytes: bytes, size: int) -> int:
+    addresses, lanes = np.frombuffer(address_bytes, np.int64), np.frombuffer(lane_bytes, bool)
     group = min(32, LINE // size)
     cycles = 0
     for first in range(0, 32, group):

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from .core import ALL, LANES, handles
+from .core import ALL, handles
 
-ROW, COLUMN = LANES // 4, LANES % 4  # of a lane's first element, in units of a register
 M, N = 16, 8
 
 
@@ -16,34 +15,31 @@ def multiply_matrices(w, i, mask):
     if "F32" not in i or not shape.startswith("168") or mask != ALL:
         w.forget(i, mask)
         return
-    depth, packed = int(shape[3:]), 1 if "TF32" in i else 2  # elements of a register
+    chunks = int(shape[3:]) // (4 if "TF32" in i else 8)  # registers along the depth
     known = ALL
-    left, right, total = np.zeros((M, depth)), np.zeros((depth, N)), np.zeros((M, N), np.float32)
-    for chunk in range(depth // (4 * packed)):
-        along = 4 * packed * chunk + packed * COLUMN
-        for half in range(2):
-            bits, also = w.register(a.removesuffix(".reuse"), 2 * chunk + half)
+
+    def registers(text: str, count: int) -> list[np.ndarray]:
+        nonlocal known
+        found = [w.register(text.removesuffix(".reuse"), n) for n in range(count)]
+        for _, also in found:
             known &= also
-            for n, values in enumerate(elements(i, bits)):
-                left[ROW + 8 * half, along + n] = values
-        bits, also = w.register(b.removesuffix(".reuse"), chunk)
-        known &= also
-        for n, values in enumerate(elements(i, bits)):
-            right[along + n, ROW] = values
-    places = [(ROW + 8 * (n // 2), 2 * COLUMN + n % 2) for n in range(4)]
-    for n, place in enumerate(places):
-        bits, also = w.register(c.removesuffix(".reuse"), n)
-        known &= also
-        total[place] = bits.view(np.float32)
-    total = (left @ right + total).astype(np.float32)
-    for n, place in enumerate(places):
-        w.write(d, total[place], ALL if known == ALL else 0, mask, n)
+        return [bits for bits, _ in found]
+
+    halves = [elements(i, bits) for bits in registers(a, 2 * chunks)]  # of A: upper, lower, upper, ...
+    left = np.vstack([np.hstack(halves[0::2]), np.hstack(halves[1::2])])
+    right = np.hstack([elements(i, bits) for bits in registers(b, chunks)])
+    corners = np.stack(registers(c, 4)).view(np.float32).reshape(2, 2, 8, 4)  # half, column % 2, row, column
+    total = corners.transpose(0, 2, 3, 1).reshape(M, N)
+    total = (left.astype(np.float64) @ right.T.astype(np.float64) + total).astype(np.float32)
+    words = np.ascontiguousarray(total.reshape(2, 8, 4, 2).transpose(0, 3, 1, 2)).reshape(4, 32)
+    for n in range(4):
+        w.write(d, words[n], ALL if known == ALL else 0, mask, n)
 
 
-def elements(i, bits: np.ndarray) -> list[np.ndarray]:
-    """The numbers of a register, in order."""
+def elements(i, bits: np.ndarray) -> np.ndarray:
+    """A register as 8 rows: lane 4 r + c holds the numbers of row r from its place c on."""
     if "TF32" in i:
-        return [(bits & np.uint32(0xFFFFE000)).view(np.float32)]
+        return (bits & np.uint32(0xFFFFE000)).view(np.float32).reshape(8, 4)
     if "BF16" in i:
-        return [(bits << np.uint32(16)).view(np.float32), (bits & np.uint32(0xFFFF0000)).view(np.float32)]
-    return [(bits >> np.uint32(s) & np.uint32(0xFFFF)).astype(np.uint16).view(np.float16) for s in (0, 16)]
+        return (bits.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32).reshape(8, 8)
+    return bits.view(np.float16).reshape(8, 8)

@@ -7,6 +7,7 @@ is undecided: it is counted, and goes where `Warp._guess` says. Lanes that branc
 other, the lowest address first, until they meet again.
 """
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 
 from . import floats, integers, tensor  # noqa: F401  they fill HANDLERS
 from .core import ALL, HANDLERS, LANES, ZERO, lanes_of, mask_of
-from .listing import Function, Instruction, operand
+from .listing import Function, Instruction, Operand, operand
 from .memory import Access, Memory
 
 LIMIT = 10_000_000  # instructions; more is a loop without an end
@@ -58,6 +59,7 @@ class Warp:
         self.unmodelled: Counter[str] = Counter()
         self.doubtful = 0  # lanes of the present instruction
         self._steps = 0
+        self._constants: dict[tuple[int, int], tuple[np.ndarray, int]] = {}  # (bank, offset), for all lanes
         # (addresses, bytes, lanes that store, those of them that are known)
         self.stores: list[tuple[np.ndarray, np.ndarray, int, int]] = []
 
@@ -129,45 +131,45 @@ class Warp:
         return (~true & ALL, known) if text[0] == "!" else (true, known)
 
     def set_predicate(self, name: str, lanes: np.ndarray, known: int, mask: int) -> None:
-        if name in ("PT", "UPT"):
+        if name[-1] == "T":
             return
         true, before = self.predicates.get(name, (0, 0))
         self.predicates[name] = (true & ~mask | mask_of(lanes) & mask, before & ~mask | known & mask)
 
     def register(self, name: str, offset: int = 0) -> tuple[np.ndarray, int]:
-        if name.endswith("Z"):
+        if name[-1] == "Z":
             return ZERO, ALL
         if offset:
-            name = re.sub(r"\d+", lambda number: str(int(number[0]) + offset), name)
+            name = further(name, offset)
         return self.registers.get(name, ZERO), self.known.get(name, ALL)
 
     def bits(self, text: str, word: int = 0, floating: bool = False) -> tuple[np.ndarray, int]:
         """Of an operand without its sign; word 1 is the upper half of 64 bits."""
-        o = self._operand(text, floating)
-        if o.bank is not None:
-            bank = {0: self.constants, 2: self.function.constants}.get(o.bank, b"")
-            base, known = self.register(o.register) if o.register else (ZERO, ALL)
-            return self.constant(bank, base + np.uint32(o.value + 4 * word), known)
+        return self._bits(parsed(text, floating), word)
+
+    def _bits(self, o: Operand, word: int = 0) -> tuple[np.ndarray, int]:
+        if o.bank is None:
+            return self.register(o.register, word) if o.register else immediate(o.value, word)
+        offset = o.value + 4 * word
         if o.register:
-            return self.register(o.register, word)
-        return ZERO + np.uint32(o.value >> 32 * word & ALL), ALL
+            base, known = self.register(o.register)
+            return self.constant(o.bank, base + np.uint32(offset), known)
+        if (o.bank, offset) not in self._constants:
+            self._constants[o.bank, offset] = self.constant(o.bank, ZERO + np.uint32(offset), ALL)
+        return self._constants[o.bank, offset]
 
-    def constant(self, bank: bytes, offsets: np.ndarray, known: int) -> tuple[np.ndarray, int]:
-        offset = int(offsets[0])
-        if known != ALL or (offsets != offset).any() or not 0 <= offset <= len(bank) - 4:
-            return ZERO, 0
-        return ZERO + np.uint32(int.from_bytes(bank[offset : offset + 4], "little")), ALL
-
-    def _operand(self, text: str, floating: bool):
-        key = (text, floating)
-        if key not in _OPERANDS:
-            _OPERANDS[key] = operand(text, floating)
-        return _OPERANDS[key]
+    def constant(self, bank: int, offsets: np.ndarray, known: int) -> tuple[np.ndarray, int]:
+        """Each lane has an offset of its own: those that are off may hold anything."""
+        content = {0: self.constants, 2: self.function.constants}.get(bank, b"")
+        inside = lanes_of(known) & (offsets.astype(np.int64) + 4 <= len(content))
+        places = np.where(inside, offsets, 0)[:, None] + np.arange(4)
+        bits = np.frombuffer(content.ljust(4, b"\0"), np.uint8)[places].view(np.uint32).ravel()
+        return np.where(inside, bits, ZERO), mask_of(inside)
 
     def read(self, text: str) -> tuple[np.ndarray, int]:
         """An integer operand, 32 bits."""
-        bits, known = self.bits(text)
-        o = self._operand(text, False)
+        o = parsed(text, False)
+        bits, known = self._bits(o)
         if o.absolute:
             bits = np.abs(bits.view(np.int32)).view(np.uint32)
         if o.inverse:
@@ -178,14 +180,14 @@ class Warp:
         """An integer operand, 64 bits."""
         (low, known), (high, also) = self.bits(text), self.bits(text, 1)
         value = high.astype(np.uint64) << np.uint64(32) | low
-        o = self._operand(text, False)
+        o = parsed(text, False)
         if o.inverse:
             value = ~value
         return (np.uint64(0) - value if o.minus else value), known & also
 
     def read_float(self, text: str) -> tuple[np.ndarray, int]:
-        bits, known = self.bits(text, floating=True)
-        o = self._operand(text, True)
+        o = parsed(text, True)
+        bits, known = self._bits(o)
         if o.absolute:
             bits = bits & np.uint32(0x7FFFFFFF)
         if o.minus:
@@ -193,10 +195,10 @@ class Warp:
         return bits.view(np.float32), known
 
     def write(self, name: str, bits: np.ndarray, known: int, mask: int, word: int = 0) -> None:
-        if name.endswith("Z"):
+        if name[-1] == "Z":
             return
         if word:
-            name = re.sub(r"\d+", lambda number: str(int(number[0]) + word), name)
+            name = further(name, word)
         bits = bits.view(np.uint32)
         if mask != ALL and name in self.registers:
             bits = np.where(lanes_of(mask), bits, self.registers[name])
@@ -210,15 +212,16 @@ class Warp:
     # instructions
 
     def _execute(self, i: Instruction, mask: int) -> None:
-        true, known = self.predicate(("!" if i.negated else "") + i.guard)
-        self.doubtful = mask & ~known  # these lanes may write or not
-        mask &= true | ~known
-        if not mask:
-            return
-        name = i.opcode
-        handler = HANDLERS.get(name) or HANDLERS.get(name.removeprefix("U"))
+        self.doubtful = 0
+        if i.guard != "PT" or i.negated:
+            true, known = self.predicate(("!" if i.negated else "") + i.guard)
+            self.doubtful = mask & ~known  # these lanes may write or not
+            mask &= true | ~known
+            if not mask:
+                return
+        handler = HANDLERS.get(i.opcode) or HANDLERS.get(i.opcode.removeprefix("U"))
         if handler is None:
-            self.unmodelled[name] += 1
+            self.unmodelled[i.opcode] += 1
             self.forget(i, mask)
         else:
             handler(self, i, mask)
@@ -244,4 +247,15 @@ class Warp:
             break
 
 
-_OPERANDS: dict = {}
+parsed = functools.cache(operand)
+
+
+@functools.cache
+def further(name: str, words: int) -> str:
+    """The register so many after one: R5, 2 -> R7."""
+    return re.sub(r"\d+", lambda number: str(int(number[0]) + words), name)
+
+
+@functools.cache
+def immediate(value: int, word: int) -> tuple[np.ndarray, int]:
+    return ZERO + np.uint32(value >> 32 * word & ALL), ALL
