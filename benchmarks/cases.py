@@ -335,9 +335,11 @@ def default_cases(device: str) -> list[Case]:
             *cases(["warp_blend", "voxel_flow"], ["1080p"], ["uint8"], compile=False, variants=False),
             *cases(CONVOLUTIONS, ["540p"], ["float16"], passes=[FORWARD], compile=False),
         ]
+    # What targets are about and takes no compilation comes first.
     return [
-        *cases(NAMES, ["1080p"], ["float32", "float16"]),
         *cases(WARPS, ["4k"], ["float32", "float16"], compile=False, variants=False),
         *cases(["warp_blend", "voxel_flow"], ["1080p", "4k"], ["uint8"], compile=False, variants=False),
+        *cases(CONVOLUTIONS, ["1080p"], ["float32", "float16"]),
+        *cases(WARPS, ["1080p"], ["float32", "float16"]),
         *cases(WARPS, ["1080p"], ["float32", "float16"], ["channels_last"], compile=False, variants=False),
     ]
