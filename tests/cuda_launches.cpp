@@ -41,7 +41,7 @@ auto backward() {
       {"backward VoxelFlow<" #T ", " #F ">", backward<VoxelFlow<T, F>>()},
 
 const std::map<std::string, std::function<void(const void*)>> calls = {
-    VFI_FOR_EACH_PAIR(VFI_FORWARD) VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)  // but for backwarp's
+    VFI_FOR_EACH_PAIR(VFI_FORWARD) VFI_FOR_EACH_FLOAT_PAIR(VFI_BACKWARD)  //
     {"forward Backwarp<f32, f32>",
      [](const void* p) {
        cuda::backwarp_forward(*static_cast<const BackwarpParams<f32, f32>*>(p), nullptr);

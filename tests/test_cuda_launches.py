@@ -88,14 +88,17 @@ def strided(tensor: Tensor, *strides: int) -> Tensor:
     return torch.empty(size, dtype=tensor.dtype).as_strided(tensor.shape, strides)
 
 
-def pixels(step: int, row: int, entry: int, start: int = 0) -> Callable[[Tensor], Tensor]:
-    """Channels side by side: from pixel to pixel, added to rows and to entries, and left at the start."""
+def pixels(step: int, row: int = 0, entry: int = 0, start: int = 0) -> Callable[[Tensor], Tensor]:
+    """Channels side by side, in rows and entries of multiples of 16 numbers: from pixel to pixel, more from
+    row to row and from entry to entry, and left at the start.
+    """
 
     def view(tensor: Tensor) -> Tensor:
         n, _, h, w = tensor.shape
-        rows = w * step + row
-        memory = torch.empty(start + n * (h * rows + entry) + step, dtype=tensor.dtype)
-        return memory[start:].as_strided(tensor.shape, (h * rows + entry, 1, rows, step))
+        rows = -(-w * step // 16) * 16 + row
+        entries = -(-h * rows // 16) * 16 + entry
+        memory = torch.empty(start + n * entries + step, dtype=tensor.dtype)
+        return memory[start:].as_strided(tensor.shape, (entries, 1, rows, step))
 
     return view
 
@@ -110,12 +113,12 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "turned": lambda t: t.transpose(2, 3).contiguous().transpose(2, 3),
     "shared by all entries": lambda t: t[:1].contiguous(memory_format=LAST).expand(t.shape),
     "one pixel everywhere": lambda t: t[..., :1, :1].contiguous(memory_format=LAST).expand(t.shape),
-    "wider pixels": pixels(32, 0, 0),
-    "wider rows": pixels(16, 16, 0),
-    "odd rows": pixels(16, 1, 0),
-    "odd entries": pixels(16, 0, 1),
-    "odd start": pixels(16, 0, 0, start=1),
-    "odd pixels": pixels(17, 0, 0),
+    "wider pixels": pixels(32),
+    "wider rows": pixels(16, row=16),
+    "odd rows": pixels(16, row=1),
+    "odd entries": pixels(16, entry=1),
+    "odd start": pixels(16, start=1),
+    "odd pixels": pixels(17),
 }
 
 
