@@ -116,7 +116,14 @@ class Recording:
 STRUCTS = {
     **{
         f"pair_{kernel}<{op}<": struct
-        for kernel in ("forward", "forward_tuned", "backward", "backward_tuned", "backward_channels")
+        for kernel in (
+            "forward",
+            "forward_tuned",
+            "forward_wide",
+            "backward",
+            "backward_tuned",
+            "backward_channels",
+        )
         for op, struct in (("WarpBlend", structs.WarpBlendParams), ("VoxelFlow", structs.VoxelFlowParams))
     },
     "backwarp_": structs.BackwarpParams,

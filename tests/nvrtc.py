@@ -50,6 +50,9 @@ KERNELS = {
         for step in (1, 3)
         for padding in (0, 1)
     ],
+    "tuned_pair_wide.cuh": [
+        f"pair_forward_wide<{op}<{types}>>" for op in ("WarpBlend", "VoxelFlow") for types in TUNED_PAIRS
+    ],
     "tuned_pair_channels.cuh": [
         f"pair_backward_channels<{op}<{types}>>"
         for op in ("WarpBlend", "VoxelFlow")

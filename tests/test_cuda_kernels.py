@@ -174,26 +174,30 @@ def test_tensor_cores_are_used():
     assert all(f"sepconv_band_{part}" in names for part in ("forward", "vertical", "horizontal", "image"))
 
 
-def warp_inputs(operation, c=3, dtypes=(FLOAT, FLOAT), layout=LAYOUTS[0], h=HEIGHT, w=131, n=2) -> list:
-    """Two entries, which share the frames."""
+def warp_inputs(
+    operation, c=3, dtypes=(FLOAT, FLOAT), layout=LAYOUTS[0], fields=LAYOUTS[0], h=HEIGHT, w=131, n=2
+) -> list:
+    """Two entries, which share the frames; fields: the layout of flow and mask."""
     image, other = dtypes
     frames = [samples.image(1, c, h, w, dtype=image).contiguous(memory_format=layout) for _ in range(2)]
+    flows = [samples.flow(n, h, w, dtype=other).contiguous(memory_format=fields) for _ in range(2)]
     if operation == "backwarp":
-        return [frames, samples.flow(n, h, w, dtype=other), "border"]
+        return [frames, flows[0], "border"]
     if operation == "voxel_flow":
-        return [*frames, samples.voxels(n, h, w, dtype=other), "interpolate", "zeros"]
-    flows = [samples.flow(n, h, w, dtype=other) for _ in range(2)]
+        voxels = samples.voxels(n, h, w, dtype=other).contiguous(memory_format=fields)
+        return [*frames, voxels, "interpolate", "zeros"]
     return [*frames, *flows, samples.mask(n, h, w, dtype=other), None, False, "border"]
 
 
+@pytest.mark.parametrize("fields", LAYOUTS, ids=lambda layout: f"fields {layout}")
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize("channels", [1, 3, 4, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4, 16, 48])
 @pytest.mark.parametrize("dtypes", [(FLOAT, FLOAT), (HALF, FLOAT), (BRAIN, BRAIN), (BYTE, FLOAT)], ids=str)
 @pytest.mark.parametrize("operation", WARPS)
-def test_tuned_warps_against_simple_ones(monkeypatch, operation, dtypes, channels, layout):
+def test_tuned_warps_against_simple_ones(monkeypatch, operation, dtypes, channels, layout, fields):
     if operation == "backwarp" and dtypes[0] == BYTE:
         pytest.skip("backwarp takes floating images")
-    inputs = on_device(warp_inputs(operation, channels, dtypes, layout))
+    inputs = on_device(warp_inputs(operation, channels, dtypes, layout, fields))
     tuned = run(operation, inputs)
     monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
     for got, simple in zip(tuned, run(operation, inputs), strict=True):

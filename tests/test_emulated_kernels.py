@@ -47,6 +47,13 @@ def _calls():
         for c, layout in [(5, planar), (8, rgb)]:  # gradients over any number of channels
             frames = [_image(1, c, h, w).contiguous(memory_format=layout) for _ in range(2)]
             yield "voxel_flow", [*frames, flow, "interpolate", padding], 0b111
+        # Wide pixels of one, three and eight chunks, and fields in another layout than the frames.
+        for c, dtype in [(4, FLOAT), (24, HALF), (128, BYTE)]:
+            frames = [_image(1, c, h, w, dtype=dtype).contiguous(memory_format=rgb) for _ in range(2)]
+            yield "warp_blend", [*frames, *flows, torch.rand(2, 1, h, w), timestep, True, padding], None
+            yield "voxel_flow", [*frames, flow.contiguous(memory_format=rgb), "extrapolate", padding], None
+        frames = [_image(1, 3, h, w) for _ in range(2)]
+        yield "voxel_flow", [*frames, flow.contiguous(memory_format=rgb), "interpolate", padding], 0b111
         images = [_image(1, 5, h, w), _image(1, 2, h, w, dtype=HALF)]
         yield "backwarp", [images, flows[0], padding], 0b111
         images = [_image(1, 3, h, w), _image(1, 8, h, w, dtype=HALF), _image(1, 16, h, w)]

@@ -52,7 +52,9 @@ def both(launches: Launches, monkeypatch: pytest.MonkeyPatch, operation: str, in
     with monkeypatch.context() as patch:
         patch.setenv("VFI_CUDA_KERNELS", "simple")
         simple = run(*inputs)
-    assert not any("tuned" in name for name in launches.names[len(names) :])
+    assert not any(
+        part in name for name in launches.names[len(names) :] for part in ("tuned", "wide", "channels")
+    )
     launches.names.clear()
     return tuned, simple
 
@@ -115,6 +117,57 @@ def test_pair_forward(launches, monkeypatch, dtypes, layout, operation):
             names = ["pair_forward_tuned" if served else "pair_forward"]
             tuned, simple = both(launches, monkeypatch, operation, inputs, names)
             assert same_bits(tuned, simple)
+
+
+# Chunks of 16 bytes a pixel: a lane takes one, three one after the other, or a pixel has several lanes.
+CHUNKS = (1, 3, 8, 20)
+
+
+@pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
+@pytest.mark.parametrize("dtypes", SINGLE, ids=str)
+def test_pair_forward_of_wide_pixels(launches, monkeypatch, dtypes, operation):
+    """With fields in either layout, frames that entries share, and pixels wider than their channels."""
+    numbers = 16 // dtypes[0].itemsize
+    for (frames, entries, _, h, w), chunks, padding in itertools.product(SIZES, CHUNKS, ("border", "zeros")):
+        c = numbers * chunks
+        inputs = pair_inputs(operation, dtypes, frames, entries, c, h, w, padding, torch.channels_last)
+        inputs[1] = torch.nn.functional.pad(inputs[1].permute(0, 2, 3, 1), (0, numbers, 0, 0, 1, 0))
+        inputs[1] = inputs[1][:, 1:, :, :c].permute(0, 3, 1, 2)
+        inputs[2] = inputs[2].contiguous(memory_format=LAYOUTS[chunks % 2])
+        tuned, simple = both(launches, monkeypatch, operation, inputs, ["pair_forward_wide"])
+        assert same_bits(tuned, simple)
+
+
+FIELDS = {
+    "pixels": lambda t: t.contiguous(memory_format=torch.channels_last),
+    "wider pixels": lambda t: torch.cat([t, t], 1).contiguous(memory_format=torch.channels_last)[
+        :, : t.shape[1]
+    ],
+    "turned": lambda t: t.transpose(2, 3).contiguous().transpose(2, 3),
+    "shared by the rows": lambda t: t[:, :, :1].expand(t.shape),
+}
+
+
+@pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_fields_in_another_layout(launches, monkeypatch, layout, field, operation):
+    """Flow and mask have their own strides, whatever the frames have; forward and backward."""
+    for dtypes in ((torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16)):
+        inputs = pair_inputs(operation, dtypes, 1, 2, 3, 19, 131, "zeros", layout)
+        inputs = [
+            *inputs[:2],
+            *(FIELDS[field](t) if isinstance(t, Tensor) and t.dim() == 4 else t for t in inputs[2:]),
+        ]
+        tuned, simple = both(launches, monkeypatch, operation, inputs, ["pair_forward_tuned"])
+        assert same_bits(tuned, simple)
+        if operation == "warp_blend":
+            inputs[4] = inputs[4].sigmoid()
+        grad = samples.image(2, 3, 19, 131, dtype=dtypes[0]).contiguous(memory_format=layout)
+        arguments = [grad, *inputs, 0b111111 if operation == "warp_blend" else 0b111]
+        names = ["pair_backward_tuned"]
+        tuned, simple = both(launches, monkeypatch, f"_{operation}_backward", arguments, names)
+        assert_close(tuned, simple)
 
 
 @pytest.mark.parametrize("operation", ["warp_blend", "voxel_flow"])
@@ -235,7 +288,10 @@ def test_what_the_simple_kernels_serve(launches):
     flow = samples.voxels(1, 6, 8)
     for frame in (samples.image(1, 3, 6, 8, dtype=DOUBLE), samples.image(1, 3, 8, 6).transpose(2, 3)):
         assert names(frame, flow) == ["pair_forward"]
-    assert names(samples.image(1, 3, 6, 8), samples.voxels(1, 8, 6).transpose(2, 3)) == ["pair_forward"]
+    # Channels that are neither RGB nor multiples of 16 bytes.
+    assert names(samples.image(1, 4, 6, 8, dtype=BYTE).contiguous(memory_format=LAYOUTS[1]), flow) == [
+        "pair_forward"
+    ]
     for h, w in [(1, 8), (8, 1)]:
         assert names(samples.image(1, 3, h, w), samples.voxels(1, h, w)) == ["pair_forward"]
     assert names(samples.image(1, 3, 6, 8, dtype=HALF), flow) == ["pair_forward_tuned"]

@@ -6,12 +6,6 @@
 
 namespace vfi::cuda {
 
-template <class Params>
-const char* run(void (*kernel)(Params), dim3 grid, const Params& p, void* stream) {
-  kernel<<<grid, kThreads, 0, stream_of(stream)>>>(p);
-  return error_of(cudaGetLastError());
-}
-
 template <class F, class A>
 const char* backwarp_forward(const BackwarpParams<F, A>& p, void* stream) {
   if constexpr (sizeof(A) == sizeof(float)) {

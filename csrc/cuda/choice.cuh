@@ -23,33 +23,48 @@ VFI_FN bool is_compact(const View<T>& v, int h, int w) {
   return !v.data || (v.y >= 0 && v.x >= 0 && (h - 1) * v.y + (w - 1) * v.x < (1 << 29));
 }
 
-// What the images of a call have in common.
-struct Layouts {
-  bool compact, planar, rgb;
+// How the tuned kernels address images: by kStep where it is 1 or 3.
+enum Step : int { kSimple = 0, kPlanar = 1, kRgb = 3, kWide = 16 };
 
+// Whether 16 bytes of channels side by side can be loaded at once.
+template <class V>
+bool is_wide(const View<V>& v, int channels, int size) {
+  const int numbers = 16 / size;
+  const bool aligned = reinterpret_cast<unsigned long long>(v.data) % 16 == 0;
+  return !v.data || (aligned && v.c == 1 && channels % numbers == 0 && v.n % numbers == 0 &&
+                     v.y % numbers == 0 && v.x % numbers == 0);
+}
+
+// What the tensors of a call have in common: images share a layout, the inputs beside them have any. Views
+// that a pass does not have are absent.
+class Layouts {
+ public:
   Layouts(int n, int h, int w, int c)
-      : compact(has_tiles(n, h, w)), planar(true), rgb(c == 3), h_(h), w_(w) {}
+      : compact_(has_tiles(n, h, w) && !wants_simple()), rgb_(c == 3), h_(h), w_(w), c_(c) {}
 
   template <class T>
   VFI_FN void operator()(const View<T>& v) {
-    compact = compact && is_compact(v, h_, w_);
-    planar = planar && (!v.data || v.x == 1);
+    compact_ = compact_ && is_compact(v, h_, w_);
   }
+  // size: of a number, in bytes.
   template <class T>
-  void image(const View<T>& v) {
+  void image(const View<T>& v, int size = sizeof(T)) {
     (*this)(v);
-    rgb = rgb && (!v.data || (v.x == 3 && v.c == 1));
+    planar_ = planar_ && (!v.data || v.x == 1);
+    rgb_ = rgb_ && (!v.data || (v.x == 3 && v.c == 1));
+    wide_ = wide_ && is_wide(v, c_, size);
   }
-  // kStep of the tuned kernel, 0 where the simple one has to do.
-  int step() const { return !compact || wants_simple() ? 0 : planar ? 1 : rgb ? 3 : 0; }
+  Step step() const {
+    return !compact_ ? kSimple : planar_ ? kPlanar : rgb_ ? kRgb : wide_ ? kWide : kSimple;
+  }
 
  private:
-  int h_, w_;
+  bool compact_, planar_ = true, rgb_, wide_ = true;
+  int h_, w_, c_;
 };
 
-// Views that a pass does not have are absent.
 template <class Op>
-int step_of(typename Op::Params p) {
+Step step_of(typename Op::Params p) {
   const auto& q = p.pair;
   Layouts layouts(q.n, q.h, q.w, q.c);
   layouts.image(q.frame0);
@@ -62,53 +77,20 @@ int step_of(typename Op::Params p) {
   return layouts.step();
 }
 
-// Whether 16 bytes of channels side by side can be loaded at once.
-template <class V>
-bool is_wide(const View<V>& v, int channels, int size) {
-  const int numbers = 16 / size;
-  const bool aligned = reinterpret_cast<unsigned long long>(v.data) % 16 == 0;
-  return !v.data || (aligned && v.c == 1 && channels % numbers == 0 && v.n % numbers == 0 &&
-                     v.y % numbers == 0 && v.x % numbers == 0);
-}
-
-// Whether the gradients of a pair can be computed over any number of channels: its images all have planes, or
-// all of them pixels of one kind.
-template <class Op>
-bool has_channels(typename Op::Params p) {
-  const auto& q = p.pair;
-  Layouts layouts(q.n, q.h, q.w, q.c), fields(q.n, q.h, q.w, q.c);
-  bool wide = true;
-  const auto look = [&](const auto& v, int size) {
-    layouts.image(v);
-    wide = wide && is_wide(v, q.c, size);
-  };
-  look(q.frame0, sizeof(typename Op::Image));
-  look(q.frame1, sizeof(typename Op::Image));
-  look(q.grad_out, sizeof(typename Op::Image));
-  look(q.grad_frame0, sizeof(f32));
-  look(q.grad_frame1, sizeof(f32));
-  Op::for_each_field(p, fields);
-  return layouts.compact && fields.compact && (layouts.planar || layouts.rgb || wide) && !wants_simple();
-}
-
 template <class F>
 bool is_tuned(const BackwarpParams<F, f32>& p) {
-  bool tuned = has_tiles(p.n, p.h, p.w) && is_compact(p.flow, p.h, p.w) &&
-               is_compact(p.grad_flow, p.h, p.w) && !wants_simple();
+  bool tuned = true;
   for (int k = 0; k < p.count; ++k) {
     const BackwarpImage<f32>& image = p.images[k];
-    Layouts layouts(p.n, p.h, p.w, image.channels);
-    bool wide = true;
-    const auto look = [&](const auto& v, int size) {
-      layouts.image(v);
-      wide = wide && is_wide(v, image.channels, size);
-    };
     const int size = image.dtype == kF32 ? 4 : 2;
-    look(image.image, size);
-    look(image.out, size);
-    look(image.grad_out, size);
-    look(image.grad_image, sizeof(f32));
-    tuned = tuned && layouts.compact && (layouts.planar || layouts.rgb || wide);
+    Layouts layouts(p.n, p.h, p.w, image.channels);
+    layouts.image(image.image, size);
+    layouts.image(image.out, size);
+    layouts.image(image.grad_out, size);
+    layouts.image(image.grad_image);
+    layouts(p.flow);
+    layouts(p.grad_flow);
+    tuned = tuned && layouts.step();
   }
   return tuned;
 }

@@ -56,6 +56,20 @@ inline bool has_room(const void* kernel, int bytes) {
   return works(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
 }
 
-inline cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+// kernel<<<grid, kThreads, bytes, stream>>>(p) in words that a host compiler reads as well: a test compares
+// what is launched with what run-time compilation launches. cudaGetLastError() has the result.
+template <class Params>
+void launch(void (*kernel)(Params), dim3 grid, const Params& p, void* stream, int bytes = 0) {
+  void* arguments[] = {const_cast<Params*>(&p)};
+  cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, dim3(kThreads), arguments, bytes,
+                   static_cast<cudaStream_t>(stream));
+}
+
+// The only kernel of a call.
+template <class Params>
+const char* run(void (*kernel)(Params), dim3 grid, const Params& p, void* stream) {
+  launch(kernel, grid, p, stream);
+  return error_of(cudaGetLastError());
+}
 
 }  // namespace vfi::cuda

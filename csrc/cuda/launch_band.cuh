@@ -25,7 +25,7 @@ bool launch_band(void (*kernel)(SepconvParams<T, F>), const SepconvParams<T, F>&
       !has_room(reinterpret_cast<const void*>(kernel), bytes))
     return false;
   const dim3 grid(strips, static_cast<unsigned>(segments), p.n);
-  kernel<<<grid, kThreads, bytes, stream_of(stream)>>>(p);
+  launch(kernel, grid, p, stream, bytes);
   return true;
 }
 

@@ -16,10 +16,10 @@ const char* gather_frames(const typename Reads::Params& p, int channels, void* s
     return static_cast<unsigned>(std::min<i64>((warps + kOrderedWarps - 1) / kOrderedWarps, INT_MAX));
   };
   const dim3 everywhere(blocks(Reads::kReaches * i64(q.n) * tiles));
-  vfi::frame_reach<Reads><<<everywhere, kThreads, 0, stream_of(stream)>>>(p);
+  launch(vfi::frame_reach<Reads>, everywhere, p, stream);
   const dim3 targets(blocks(Reads::count(p) * i64(q.n / q.repeat) * tiles),
                      std::min((channels + kOrderedChannels - 1) / kOrderedChannels, kMaxGridYZ));
-  vfi::frame_gather<Reads><<<targets, kThreads, 0, stream_of(stream)>>>(p);
+  launch(vfi::frame_gather<Reads>, targets, p, stream);
   return error_of(cudaGetLastError());
 }
 

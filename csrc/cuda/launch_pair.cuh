@@ -6,28 +6,25 @@
 #include "tuned_pair.cuh"
 #include "tuned_pair_backward.cuh"
 #include "tuned_pair_channels.cuh"
+#include "tuned_pair_wide.cuh"
 
 namespace vfi::cuda {
-
-template <class Params>
-const char* run_pair(void (*kernel)(Params), dim3 grid, const Params& p, void* stream) {
-  kernel<<<grid, kThreads, 0, stream_of(stream)>>>(p);
-  return error_of(cudaGetLastError());
-}
 
 template <class Op>
 const char* pair_forward(const typename Op::Params& p, void* stream) {
   const auto& q = p.pair;
   if constexpr (sizeof(typename Op::A) == sizeof(float)) {
     const bool border = q.padding == kBorder;
-    const int step = step_of<Op>(p);
+    const Step step = step_of<Op>(p);
     const auto planar =
         border ? vfi::pair_forward_tuned<Op, 1, kBorder> : vfi::pair_forward_tuned<Op, 1, kZeros>;
     const auto rgb =
         border ? vfi::pair_forward_tuned<Op, 3, kBorder> : vfi::pair_forward_tuned<Op, 3, kZeros>;
-    if (step) return run_pair(step == 1 ? planar : rgb, tiles_of(q.n, q.h, q.w), p, stream);
+    if (step == kWide)
+      return run(vfi::pair_forward_wide<Op>, tiles_of(q.n, q.h, q.w, 1, kWideRows), p, stream);
+    if (step) return run(step == kPlanar ? planar : rgb, tiles_of(q.n, q.h, q.w), p, stream);
   }
-  return run_pair(vfi::pair_forward<Op>, grid_of(q.n, q.h, q.w), p, stream);
+  return run(vfi::pair_forward<Op>, grid_of(q.n, q.h, q.w), p, stream);
 }
 
 template <class Op>
@@ -43,16 +40,16 @@ const char* pair_backward(const typename Op::Params& p, void* stream) {
   }
   if constexpr (sizeof(typename Op::A) == sizeof(float)) {
     const bool border = q.padding == kBorder;
-    const int step = q.c == kColours ? step_of<Op>(p) : 0;
+    const Step step = step_of<Op>(p);
     const auto planar =
         border ? vfi::pair_backward_tuned<Op, 1, kBorder> : vfi::pair_backward_tuned<Op, 1, kZeros>;
     const auto rgb =
         border ? vfi::pair_backward_tuned<Op, 3, kBorder> : vfi::pair_backward_tuned<Op, 3, kZeros>;
     const dim3 tiles = tiles_of(q.n, q.h, q.w);
-    if (step) return run_pair(step == 1 ? planar : rgb, tiles, p, stream);
-    if (has_channels<Op>(p)) return run_pair(vfi::pair_backward_channels<Op>, tiles, p, stream);
+    if (step && q.c != kColours) return run(vfi::pair_backward_channels<Op>, tiles, p, stream);
+    if (step) return run(step == kPlanar ? planar : rgb, tiles, p, stream);
   }
-  return run_pair(vfi::pair_backward<Op>, grid_of(q.n, q.h, q.w), p, stream);
+  return run(vfi::pair_backward<Op>, grid_of(q.n, q.h, q.w), p, stream);
 }
 
 }  // namespace vfi::cuda

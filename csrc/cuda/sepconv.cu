@@ -12,38 +12,38 @@ inline dim3 tiled_grid(int w, int columns, i64 tiles, int n) {
 }
 
 template <class T, class F>
-void launch_forward(const SepconvParams<T, F>& p, cudaStream_t s) {
+void launch_forward(const SepconvParams<T, F>& p, void* stream) {
   constexpr int kRows = kTileRows<sum_t<T>>;
   if (wants_simple())
-    vfi::sepconv_forward<T, F><<<grid_of(p.n, p.h, p.w), kThreads, 0, s>>>(p);
+    launch(vfi::sepconv_forward<T, F>, grid_of(p.n, p.h, p.w), p, stream);
   else
-    sepconv_tiled_forward<T, F>
-        <<<tiled_grid(p.w, kTileColumns, (i64(p.h) + kRows - 1) / kRows, p.n), kThreads, 0, s>>>(p);
+    launch(sepconv_tiled_forward<T, F>, tiled_grid(p.w, kTileColumns, (i64(p.h) + kRows - 1) / kRows, p.n), p,
+           stream);
 }
 
 // Gradients of the selected term's taps: vertical ones if kDown, or else horizontal ones.
 template <bool kDown, class T, class F>
-void launch_taps(const SepconvParams<T, F>& p, cudaStream_t s) {
+void launch_taps(const SepconvParams<T, F>& p, void* stream) {
   constexpr int kRows = kTileRows<sum_t<T>>;
   const int taps = kDown ? p.term[p.selected].kv : p.term[p.selected].kh;
   const i64 tiles = (i64(p.h) + kRows - 1) / kRows * ((taps + kTapGroup - 1) / kTapGroup);
   if (!wants_simple())
-    sepconv_tiled_taps<kDown, T, F><<<tiled_grid(p.w, kTileColumns, tiles, p.n), kThreads, 0, s>>>(p);
+    launch(sepconv_tiled_taps<kDown, T, F>, tiled_grid(p.w, kTileColumns, tiles, p.n), p, stream);
   else if (kDown)
-    sepconv_backward_vertical<T, F><<<grid_of(p.n, i64(p.h) * taps, p.w), kThreads, 0, s>>>(p);
+    launch(sepconv_backward_vertical<T, F>, grid_of(p.n, i64(p.h) * taps, p.w), p, stream);
   else
-    sepconv_backward_horizontal<T, F><<<grid_of(p.n, i64(p.h) * taps, p.w), kThreads, 0, s>>>(p);
+    launch(sepconv_backward_horizontal<T, F>, grid_of(p.n, i64(p.h) * taps, p.w), p, stream);
 }
 
 template <class T, class F>
-void launch_image(const SepconvParams<T, F>& p, cudaStream_t s) {
+void launch_image(const SepconvParams<T, F>& p, void* stream) {
   constexpr int kRows = kImageRows<sum_t<T>>;
   const SepconvTerm<T, F>& term = p.term[p.selected];
   const i64 tiles = (i64(term.image_h) + kRows - 1) / kRows;
   if (wants_simple())
-    sepconv_backward_image<T, F><<<grid_of(p.n, term.image_h, term.image_w), kThreads, 0, s>>>(p);
+    launch(sepconv_backward_image<T, F>, grid_of(p.n, term.image_h, term.image_w), p, stream);
   else
-    sepconv_tiled_image<T, F><<<tiled_grid(term.image_w, kThreads, tiles, p.n), kThreads, 0, s>>>(p);
+    launch(sepconv_tiled_image<T, F>, tiled_grid(term.image_w, kThreads, tiles, p.n), p, stream);
 }
 
 template <class T, class F>
@@ -52,13 +52,12 @@ const char* sepconv_forward(const SepconvParams<T, F>& p, void* stream) {
   const bool launched = fits && with_precision(p, [&](auto coarse) {
                           return launch_band<coarse>(sepconv_band_forward<T, F, coarse>, p, stream);
                         });
-  if (!launched) launch_forward(p, stream_of(stream));
+  if (!launched) launch_forward(p, stream);
   return error_of(cudaGetLastError());
 }
 
 template <class T, class F>
 const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
-  const cudaStream_t s = stream_of(stream);
   SepconvParams<T, F> p = params;
   for (p.selected = 0; p.selected < p.terms; ++p.selected) {
     const SepconvTerm<T, F>& term = p.term[p.selected];
@@ -73,9 +72,9 @@ const char* sepconv_backward(const SepconvParams<T, F>& params, void* stream) {
                             });
     const bool image = fits && term.grad_image.data &&
                        with_precision(p, [&](auto coarse) { return launch_band_image<coarse>(p, stream); });
-    if (term.grad_vertical.data && !vertical) launch_taps<true>(p, s);
-    if (term.grad_horizontal.data && !horizontal) launch_taps<false>(p, s);
-    if (term.grad_image.data && !image) launch_image(p, s);
+    if (term.grad_vertical.data && !vertical) launch_taps<true>(p, stream);
+    if (term.grad_horizontal.data && !horizontal) launch_taps<false>(p, stream);
+    if (term.grad_image.data && !image) launch_image(p, stream);
   }
   return error_of(cudaGetLastError());
 }

@@ -44,7 +44,7 @@ __device__ __forceinline__ void forward_rows(const typename Op::Params& entry, c
 #pragma unroll
     for (int i = 0; i < kPixels; ++i) {
       typename Op::Params here = entry;
-      Op::for_each_field(here, [&](auto& field) { field = pixel_of<kStep == 1>(field, 0, y, x, 32 * i); });
+      Op::for_each_field(here, [&](auto& field) { field = pixel_of<false>(field, 0, y, x, 32 * i); });
       lane[i] = Op::lane(here, n, y, x + 32 * i);
     }
     Spot spot[kPixels][2];

@@ -212,11 +212,21 @@ template <int kWords>
 VFI_FN float number_in(const Words<kWords>& words, int i, f32) {
   return float_of(words.word[i]);
 }
+// As tap_at reads it.
+template <int kWords>
+VFI_FN float number_in(const Words<kWords>& words, int i, u8) {
+  return float_of(words.word[i / 4] >> (i % 4 * 8) & 255);
+}
 template <int kWords, class T>
 VFI_FN float number_in(const Words<kWords>& words, int i, T) {
   return to_float(T{static_cast<unsigned short>(words.word[i / 2] >> (i % 2 * 16))});
 }
 VFI_FN void put_in(Chunk& chunk, int i, float v, f32) { chunk.word[i] = bits_of(v); }
+VFI_FN void put_in(Chunk& chunk, int i, float v, u8) {
+  u8 byte;
+  store(&byte, v);
+  chunk.word[i / 4] |= u32(byte) << (i % 4 * 8);
+}
 template <class T>
 VFI_FN void put_in(Chunk& chunk, int i, float v, T) {
   T half;

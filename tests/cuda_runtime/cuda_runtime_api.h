@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdio>
 
+#include "cuemu.h"
+
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 enum cudaFuncAttribute {
@@ -42,3 +44,6 @@ inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute
   (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize ? fake.allowed : fake.carveout) = value;
   return cudaSuccess;
 }
+// Of whoever launches.
+cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 block, void** arguments, std::size_t bytes,
+                             cudaStream_t stream);

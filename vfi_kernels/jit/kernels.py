@@ -13,7 +13,8 @@ from vfi_kernels.jit import band
 from vfi_kernels.jit.choice import (
     BACKWARP_PIECES,
     PIECES,
-    has_channels,
+    WIDE,
+    WIDE_PIECES,
     is_tuned_backwarp,
     pair_step,
     tiles,
@@ -107,19 +108,19 @@ class Kernels:
     def _run_pair(self, kernel: str, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor) -> None:
         types = f"{TYPE_NAMES[frame.dtype]}, {TYPE_NAMES[flow.dtype]}"
         pair = params.pair
-        single, colours = frame.dtype != torch.float64, kernel == "forward" or pair.c == COLOURS
+        step = 0 if frame.dtype == torch.float64 else pair_step(params, frame.element_size())
         grid = tiles(pair.n, pair.h, pair.w)
-        if single and colours and (step := pair_step(params)):
+        if not step:
+            file, name, grid = "pair.cuh", f"pair_{kernel}<{op}<{types}>>", _grid(pair.n, pair.h, pair.w)
+        elif kernel == "forward" and step == WIDE:
+            file, name = "tuned_pair_wide.cuh", f"pair_forward_wide<{op}<{types}>>"
+            grid = tiles(pair.n, pair.h, pair.w, WIDE_PIECES)
+        elif kernel == "backward" and pair.c != COLOURS:
+            file, name = "tuned_pair_channels.cuh", f"pair_backward_channels<{op}<{types}>>"
+        else:
             file = "tuned_pair.cuh" if kernel == "forward" else "tuned_pair_backward.cuh"
             name = f"pair_{kernel}_tuned<{op}<{types}>, {step}, {pair.padding}>"
-            self._run(file, name, grid, params, frame)
-        elif single and kernel == "backward" and has_channels(params, frame.element_size()):
-            self._run(
-                "tuned_pair_channels.cuh", f"pair_backward_channels<{op}<{types}>>", grid, params, frame
-            )
-        else:
-            grid = _grid(pair.n, pair.h, pair.w)
-            self._run("pair.cuh", f"pair_{kernel}<{op}<{types}>>", grid, params, frame)
+        self._run(file, name, grid, params, frame)
 
     def _run_pair_backward(
         self, op: str, params: ctypes.Structure, frame: Tensor, flow: Tensor, grads: _Gradients
