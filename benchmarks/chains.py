@@ -28,18 +28,20 @@ def finish(result: Tensor, like: Tensor) -> Tensor:
     return result.to(like.dtype)
 
 
-def warp(grid: Tensor, image: Tensor, flow: Tensor) -> Tensor:  # [1, 2, H, W], [N, C, H, W], [N, 2, H, W]
+def warp(
+    grid: Tensor, image: Tensor, flow: Tensor, padding: str = "border"
+) -> Tensor:  # [1, 2, H, W], [N, C, H, W], [N, 2, H, W]
     """RIFE's warplayer: the flow scaled to [-1, 1], added to the cached grid, grid_sample."""
     height, width = flow.shape[2:]
     scaled = torch.cat([flow[:, 0:1] / ((width - 1) / 2), flow[:, 1:2] / ((height - 1) / 2)], 1)
     where = (grid + scaled).permute(0, 2, 3, 1)
     return F.grid_sample(
-        image.to(flow.dtype), where, mode="bilinear", padding_mode="border", align_corners=True
+        image.to(flow.dtype), where, mode="bilinear", padding_mode=padding, align_corners=True
     )
 
 
-def backwarp(grid: Tensor, image: Tensor, flow: Tensor) -> list[Tensor]:
-    return [finish(warp(grid, image, flow), image)]
+def backwarp(grid: Tensor, image: Tensor, flow: Tensor, padding: str = "border") -> list[Tensor]:
+    return [finish(warp(grid, image, flow, padding), image)]
 
 
 def backwarp_multi(grid: Tensor, image: Tensor, features: Tensor, flow: Tensor) -> list[Tensor]:
@@ -48,18 +50,31 @@ def backwarp_multi(grid: Tensor, image: Tensor, features: Tensor, flow: Tensor) 
 
 
 def warp_blend(
-    grid: Tensor, frame0: Tensor, frame1: Tensor, flow0: Tensor, flow1: Tensor, mask: Tensor
+    grid: Tensor,
+    frame0: Tensor,
+    frame1: Tensor,
+    flow0: Tensor,
+    flow1: Tensor,
+    mask: Tensor,
+    padding: str = "border",
 ) -> list[Tensor]:
     """RIFE's blend."""
-    w0, w1 = warp(grid, frame0, flow0), warp(grid, frame1, flow1)
+    w0, w1 = warp(grid, frame0, flow0, padding), warp(grid, frame1, flow1, padding)
     return [finish(w0 * mask + w1 * (1 - mask), frame0)]
 
 
 def visibility_blend(
-    grid: Tensor, frame0: Tensor, frame1: Tensor, flow0: Tensor, flow1: Tensor, mask: Tensor, timestep: float
+    grid: Tensor,
+    frame0: Tensor,
+    frame1: Tensor,
+    flow0: Tensor,
+    flow1: Tensor,
+    mask: Tensor,
+    timestep: float | Tensor,
+    padding: str = "border",
 ) -> list[Tensor]:
     """Super SloMo's blend; `mask` is the visibility from frame 0."""
-    w0, w1 = warp(grid, frame0, flow0), warp(grid, frame1, flow1)
+    w0, w1 = warp(grid, frame0, flow0, padding), warp(grid, frame1, flow1, padding)
     v0, v1 = (1 - timestep) * mask, timestep * (1 - mask)
     return [finish((v0 * w0 + v1 * w1) / (v0 + v1), frame0)]
 

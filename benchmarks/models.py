@@ -13,17 +13,15 @@ runs out of memory the others are measured without it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import chains
 import limits
@@ -33,7 +31,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import vfi_kernels
 from vfi_kernels import models, ops
 from vfi_kernels.models.precision import PRECISIONS
 
@@ -60,14 +57,14 @@ def grid(height: int, width: int, device: torch.device) -> Tensor:
     return chains.base_grid(height, width, torch.float32, device)
 
 
+def repeated(frame: Tensor, flow: Tensor) -> Tensor:
+    """As often as it serves a flow: grid_sample wants a copy for each."""
+    return frame.repeat_interleave(flow.shape[0] // frame.shape[0], 0)
+
+
 def backwarp(image: Tensor, flow: Tensor, *, padding: str = "border") -> Tensor:
-    """grid_sample, with frames copied where they serve several flows."""
-    height, width = flow.shape[2:]
-    shared = flow.shape[0] // image.shape[0]
-    wide = image.to(flow.dtype).repeat_interleave(shared, 0)
-    step = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])[:, None, None]
-    where = (grid(height, width, flow.device) + flow * step).permute(0, 2, 3, 1)
-    return chains.finish(F.grid_sample(wide, where, padding_mode=padding, align_corners=True), image)
+    base = grid(*flow.shape[2:], flow.device)
+    return chains.backwarp(base, repeated(image, flow), flow, padding)[0]
 
 
 def backwarp_multi(images: list[Tensor], flow: Tensor, *, padding: str = "border") -> list[Tensor]:
@@ -85,43 +82,40 @@ def warp_blend(
     mask_is_logits: bool = False,
     padding: str = "border",
 ) -> Tensor:
-    weight0 = mask.sigmoid() if mask_is_logits else mask
-    weight1 = 1 - weight0
-    warped0, warped1 = backwarp(frame0, flow0, padding=padding), backwarp(frame1, flow1, padding=padding)
+    base = grid(*flow0.shape[2:], flow0.device)
+    frames = repeated(frame0, flow0), repeated(frame1, flow1)
+    weight = mask.sigmoid() if mask_is_logits else mask
     if timestep is None:
-        return warped0 * weight0 + warped1 * weight1
+        return chains.warp_blend(base, *frames, flow0, flow1, weight, padding)[0]
     t = timestep[:, None, None, None]
-    weight0, weight1 = (1 - t) * weight0, t * weight1
-    return (weight0 * warped0 + weight1 * warped1) / (weight0 + weight1)
+    return chains.visibility_blend(base, *frames, flow0, flow1, weight, t, padding)[0]
 
 
 def voxel_flow(frame0: Tensor, frame1: Tensor, flow: Tensor, *, mode: str) -> Tensor:
     return chains.voxel_flow(grid(*flow.shape[2:], flow.device), frame0, frame1, flow)[0]
 
 
+SEPCONV_TERMS = ("frame0", "vertical0", "horizontal0", "frame1", "vertical1", "horizontal1")
+
+
 def sepconv_pair(*terms: Tensor) -> Tensor:
-    frame0, vertical0, horizontal0, frame1, vertical1, horizontal1 = terms
-    return chains.sepconv_pair(
-        None,
-        frame0=frame0,
-        vertical0=vertical0,
-        horizontal0=horizontal0,
-        frame1=frame1,
-        vertical1=vertical1,
-        horizontal1=horizontal1,
-    )[0]
+    """Compiled, the form that torch.compile fuses, as in `run.py`."""
+    chain = chains.sepconv_pair_fused if torch.compiler.is_compiling() else chains.sepconv_pair
+    return chain(None, **dict(zip(SEPCONV_TERMS, terms, strict=True)))[0]
 
 
 EAGER = (backwarp, backwarp_multi, warp_blend, voxel_flow, sepconv_pair)
 
 
-@contextlib.contextmanager
-def eager() -> Iterator[None]:
-    """Within it the models use eager operations."""
-    own = {function.__name__: function for function in EAGER}
-    public = {name: function for name, function in own.items() if hasattr(vfi_kernels, name)}
-    with patch.multiple(ops, **own), patch.multiple(vfi_kernels, **public):
-        yield
+def eager(call: Callable[[], Tensor]) -> Tensor:
+    """`call` with eager operations in the models. The exchange is timed as well: two updates of a dict."""
+    names, own = vars(ops), {function.__name__: function for function in EAGER}
+    fused = {name: names[name] for name in own}
+    names.update(own)
+    try:
+        return call()
+    finally:
+        names.update(fused)
 
 
 def frames(size: tuple[int, int], device: str) -> list[Tensor]:
@@ -159,14 +153,10 @@ def rivals(
     if options.compile and models.registry.entry(name).learned:
         ways[" compiled"] = torch.compile(made, dynamic=False)
 
-    def theirs(way: Callable) -> Tensor:
-        with eager():
-            return way(*pair)
-
     calls = {}
     for how, way in ways.items():
         calls[f"ours{how}"] = lambda way=way: way(*pair)
-        calls[f"eager{how}"] = lambda way=way: theirs(way)
+        calls[f"eager{how}"] = lambda way=way: eager(lambda: way(*pair))
     return calls
 
 

@@ -92,6 +92,39 @@ def test_both_are_compiled(bench: ModuleType, tmp_path: Path, monkeypatch: pytes
     assert record["ms"].keys() == {"ours", "eager", "ours compiled", "eager compiled"}
 
 
+def test_compiled_sepconv_is_the_form_that_fuses(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile, original, forms = torch.compile, bench.chains.separable_fused, []
+
+    def recorded(*terms: torch.Tensor) -> torch.Tensor:
+        forms.append(torch.compiler.is_compiling())
+        return original(*terms)
+
+    monkeypatch.setattr(bench.chains, "separable_fused", recorded)
+    monkeypatch.setattr(torch, "compile", lambda f, **how: compile(f, backend="eager", **how))
+    torch._dynamo.reset()
+    (record,) = records(bench, tmp_path, "--compile", "--models", "sepconv", "--dtypes", "float32")
+    assert record["ms"].keys() == {"ours", "eager", "ours compiled", "eager compiled"}
+    assert record["max_abs_difference"] < 1e-4
+    assert forms
+    assert all(forms)
+    torch._dynamo.reset()
+
+
+def test_operations_come_back(bench: ModuleType) -> None:
+    """Also after a rival that fails."""
+    before = dict(vars(bench.ops))
+
+    def fails() -> torch.Tensor:
+        assert bench.ops.backwarp is bench.backwarp
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        bench.eager(fails)
+    assert dict(vars(bench.ops)) == before
+
+
 def test_deadline(bench: ModuleType, tmp_path: Path) -> None:
     """What is left out is told."""
     found = results(bench, tmp_path, "--deadline", "0")

@@ -363,7 +363,7 @@ def test_errors() -> None:
         net(a.numpy(), b)
     for timestep in (None, "0.5"):
         with pytest.raises(
-            TypeError, match=rf"timestep must be a number or a tensor \[1\]; got {timestep!r}"
+            TypeError, match=rf"timestep must be a real number or a tensor \[1\]; got {timestep!r}"
         ):
             net(a, b, timestep)
     for timesteps in (0.5, None, "0.5", ["0.5"], [[0.5], [0.25, 0.75]]):

@@ -87,6 +87,79 @@ def test_paddings_of_sepconv(padding: str, margin: int) -> None:
     torch.testing.assert_close(net(one, two).double(), expected, atol=1e-4, rtol=0)
 
 
+# --- Deep Voxel Flow ---------------------------------------------------------------------------------------
+
+
+def voxel_field(one: Tensor, two: Tensor, state: State, part: str = "") -> Tensor:
+    """The tanh of one network for RGB frames of legal size; it sees BGR in [-1, 1]."""
+
+    def layer(name: str, x: Tensor) -> Tensor:
+        weight = state[f"{part}{name}.weight"]
+        bn = {
+            key: state[f"{part}{name}_bn.{key}"] for key in ("weight", "bias", "running_mean", "running_var")
+        }
+        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        x = (x - bn["running_mean"][:, None, None]) / (bn["running_var"][:, None, None] + 1e-5).sqrt()
+        return (x * bn["weight"][:, None, None] + bn["bias"][:, None, None]).relu()
+
+    def up(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    c1 = layer("conv1", torch.cat([one[:, [2, 1, 0]], two[:, [2, 1, 0]]], 1) * 2 - 1)
+    c2 = layer("conv2", F.max_pool2d(c1, 2))
+    c3 = layer("conv3", F.max_pool2d(c2, 2))
+    x = layer("bottleneck", F.max_pool2d(c3, 2))
+    x = layer("deconv1", torch.cat([up(x), c3], 1))
+    x = layer("deconv2", torch.cat([up(x), c2], 1))
+    x = layer("deconv3", torch.cat([up(x), c1], 1))
+    return conv(x, state, f"{part}conv4").tanh()
+
+
+def three_scales(state: State, one: Tensor, two: Tensor, mode: str) -> Tensor:
+    """The motion of the networks at 1/2 and 1/4 of the size beside the field of the fine one, fused."""
+    height, width = one.shape[-2:]
+    seen = [voxel_field(one, two, state)]
+    for part, share in (("coarse.0.", 2), ("coarse.1.", 4)):
+        small = [
+            frame.unflatten(3, (-1, share)).unflatten(2, (-1, share)).mean((3, 5)) for frame in (one, two)
+        ]
+        motion = voxel_field(*small, state, part)[:, :2]
+        seen.append(F.interpolate(motion, (height, width), mode="bilinear", align_corners=False))
+    field = conv(conv(torch.cat(seen, 1), state, "fuse.0").relu(), state, "fuse.2").tanh()
+    xs, ys = torch.linspace(-1, 1, width).double(), torch.linspace(-1, 1, height).double()
+    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+    flow, share0 = 0.5 * field[:, :2].permute(0, 2, 3, 1), 0.5 * (1 + field[:, 2:])
+    places = (grid - flow, grid + flow) if mode == "interpolate" else (grid - 2 * flow, grid - flow)
+    sampled = [
+        F.grid_sample(frame, place, padding_mode="border", align_corners=True)
+        for frame, place in zip((one, two), places, strict=True)
+    ]
+    return share0 * sampled[0] + (1 - share0) * sampled[1]
+
+
+@pytest.mark.parametrize("mode", ["interpolate", "extrapolate"])
+@torch.inference_mode()
+def test_three_scales_of_dvf(mode: str) -> None:
+    """Weights that let every scale move the picture by pixels of its own."""
+    torch.manual_seed(2)
+    net = models.create("dvf", multiscale=True, mode=mode)
+    for name, tensor in net.state_dict().items():
+        if name.endswith(("_bn.running_mean", "_bn.bias")):
+            tensor.uniform_(-0.2, 0.2)
+        elif name.endswith(("_bn.running_var", "_bn.weight")):
+            tensor.uniform_(0.5, 1.5)
+        elif name.endswith(("conv4.weight", "fuse.0.weight", "fuse.2.weight")):
+            tensor.mul_(3)
+    one, two = frames(45, 70)
+    padded = [F.pad(frame.double(), [0, 26, 0, 19], mode="replicate") for frame in (one, two)]
+    state = doubled(net)
+    expected = three_scales(state, *padded, mode)[..., :45, :70]
+    torch.testing.assert_close(net(one, two).double(), expected, atol=1e-4, rtol=0)
+    for part in ("conv4", "coarse.0.conv4", "coarse.1.conv4"):
+        without = {name: torch.zeros_like(t) if name.startswith(part) else t for name, t in state.items()}
+        assert (three_scales(without, *padded, mode)[..., :45, :70] - expected).abs().max() > 0.01
+
+
 # --- Super SloMo -------------------------------------------------------------------------------------------
 
 

@@ -102,6 +102,29 @@ def test_compile(weights: Path, compiled: CompileCounter) -> None:
 
 
 @torch.inference_mode()
+def test_many_sizes_compile(compiled: CompileCounter) -> None:
+    """Each once; torch alone gives a function 8 graphs and runs it eagerly from then on."""
+    net, limit = models.create("blend").prepare(compile=True), torch._dynamo.config.recompile_limit
+    for _ in range(2):
+        for width in range(1, 13):
+            net(*pair(32, width))
+    assert compiled.frame_count == 12
+    assert torch._dynamo.config.recompile_limit == limit
+
+
+def test_prepared_anew() -> None:
+    """What is not said is as it was at first."""
+    net = models.create(NAME, precision="bfloat16", channels_last=True, compile=True)
+    kernel = net.block0.conv0[0][0].weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert net.prepare() is net
+    assert (net.precision, net.layout, net._compiled) == (None, torch.preserve_format, None)
+    assert net.block0.conv0[0][0].weight.is_contiguous()
+    net.to(memory_format=torch.channels_last).prepare()  # what was done by hand stays
+    assert net.block0.conv0[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
 def test_compiled_copies_have_their_own_weights(weights: Path, compiled: CompileCounter) -> None:
     net, frames = models.create(NAME, checkpoint=weights, compile=True), pair()
     made, twin = net(*frames), copy.deepcopy(net)

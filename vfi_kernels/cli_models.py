@@ -163,16 +163,21 @@ def model_for(
 
 
 def _detected(path: Path, state: dict) -> str:
+    name, *others = _fitting(path, state)
+    if "rife_2r" in others:  # the others that share shapes are one network
+        warn(f"{path} fits rife and rife_2r; --model rife is taken")
+    return name
+
+
+def _fitting(path: Path, state: dict) -> list[str]:
+    """The model that is noted in a file, or all that it fits."""
     from .models import CheckpointError, checkpoints, registry
 
     fitting = registry.detect(state)
     if not fitting:
         raise CheckpointError(f"{path} {registry.advice(state)}")
     noted = checkpoints.intended(path)
-    name = noted if noted in fitting else fitting[0]
-    if name != noted and "rife_2r" in fitting:
-        warn(f"{path} fits rife and rife_2r; --model rife is taken")
-    return name
+    return [noted] if noted in fitting else fitting
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -199,10 +204,13 @@ def _convert(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     if options.output.exists() and not options.overwrite:
         raise FileExistsError(f"{options.output}: exists already; --overwrite replaces it")
     state = checkpoints.read(options.input)
-    name = options.model or _detected(options.input, state)
+    name, *others = [options.model] if options.model else _fitting(options.input, state)
+    if others and options.model_option:
+        parser.error(f"argument --model-option: needs --model, since {options.input} fits several")
     kept = registry.fitted(name, state, options.input)
     own = registry.told(name, state, options.input) | _own_options(parser, name, options.model_option)
     _warned(name, options.input, own)  # what is guessed is not noted
-    checkpoints.write(options.output, kept, name, own)
-    print(f"{options.output}: {name}, {len(kept)} tensors")
+    checkpoints.write(options.output, kept, None if others else name, own)
+    unsure = ", which --model NAME would note" if others else ""
+    print(f"{options.output}: {' or '.join([name, *others])}{unsure}, {len(kept)} tensors")
     return 0

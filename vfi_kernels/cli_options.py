@@ -11,7 +11,8 @@ from .cli_common import file, rate, ratio, warn, whole
 
 __all__ = ["add_files", "add_hwaccel", "add_wishes", "wishes"]
 
-# Pixels of a frame from which RIFE's authors estimate flow at half of the size.
+# Pixels of a frame above which we have RIFE estimate flow at half of the size. Its authors recommend that for
+# 4K, and name no threshold.
 LARGE = 2560 * 1440
 
 # Where H.264 has no place.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Number
+from numbers import Real
 from typing import Any
 
 import torch
@@ -16,6 +16,11 @@ __all__ = ["Interpolator", "TimestepError", "like_weights", "padded", "per_entry
 
 # Halvings by which a model that knows the middle only comes to a timestep: 1/64 and its multiples.
 HALVINGS = 6
+
+
+# Graphs that torch may keep of one `synthesize`, which all of RIFE share. Its own limit is 8: a ninth size of
+# frames or number of timesteps would run eagerly.
+GRAPHS = 64
 
 
 class TimestepError(ValueError):
@@ -47,7 +52,7 @@ class Interpolator(nn.Module):
     def prepare(
         self, *, precision: str = "float32", channels_last: bool = False, compile: bool = False
     ) -> Interpolator:
-        """Says how the network runs; returns the model itself.
+        """Says how the network runs, all of it anew; returns the model itself.
 
         Frames are taken and given in their own dtype all the same, and what makes flow is float32.
 
@@ -64,12 +69,11 @@ class Interpolator(nn.Module):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
         self.precision = PRECISIONS[precision]
-        if channels_last:
-            self.layout = torch.channels_last
-            self.to(memory_format=self.layout)
-        if compile:
-            # Of the class and not of this model, whose copies would run its weights.
-            self._compiled = torch.compile(type(self).synthesize, dynamic=False)
+        if channels_last or self.layout == torch.channels_last:
+            self.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self.layout = torch.channels_last if channels_last else torch.preserve_format
+        # Of the class and not of this model, whose copies would run its weights.
+        self._compiled = _compiled(type(self).synthesize) if compile else None
         return self
 
     def forward(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor = 0.5) -> Tensor:
@@ -84,11 +88,12 @@ class Interpolator(nn.Module):
             [N, 3, H, W] in the frames' dtype.
 
         Raises:
-            TypeError: frames that are no floating tensors, or a timestep that is no number.
-            ValueError: shapes that do not fit, or a timestep outside [0, 1].
+            TypeError: frames that are no floating tensors, or a timestep that is no real number.
+            ValueError: shapes or devices that do not fit, or a timestep outside [0, 1].
             TimestepError: a timestep other than 0.5, where the model knows no other.
         """
-        return self._run(frame0, frame1, self._checked(frame0, frame1, timestep))[:, 0]
+        times = self._checked(frame0, frame1, timestep)
+        return self._run(frame0, frame1, times)[:, 0] if times.numel() else torch.empty_like(frame0)
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, timesteps: Sequence[float] | Tensor) -> Tensor:
         """Frames at several times between two, clamped to [0, 1]; what they share is computed once.
@@ -104,15 +109,15 @@ class Interpolator(nn.Module):
             [N, T, 3, H, W] in the frames' dtype.
 
         Raises:
-            TypeError: frames that are no floating tensors, or timesteps that are no numbers.
-            ValueError: shapes that do not fit, or a timestep outside [0, 1].
+            TypeError: frames that are no floating tensors, or timesteps that are no real numbers.
+            ValueError: shapes or devices that do not fit, or a timestep outside [0, 1].
             TimestepError: a timestep that halving does not reach, where the model knows the middle only.
         """
         self._check_frames(frame0, frame1)
         if not isinstance(timesteps, Tensor):
             timesteps = self._listed(timesteps)
         times = self._times(timesteps, frame0)
-        if times.shape[1] == 0:
+        if times.numel() == 0:
             return frame0.new_empty(times.shape + frame0.shape[1:])
         if not self.middle_only:
             return self._run(frame0, frame1, times).clamp(0, 1)
@@ -187,6 +192,10 @@ class Interpolator(nn.Module):
             raise ValueError(
                 f"{name}: frames must both be [N, 3, H, W]; got {list(frame0.shape)} and {list(frame1.shape)}"
             )
+        if 0 in frame0.shape[2:]:
+            raise ValueError(f"{name}: frames must have pixels; got {list(frame0.shape)}")
+        if frame0.device != frame1.device:
+            raise ValueError(f"{name}: frames must be on one device; got {frame0.device} and {frame1.device}")
         if not frame0.is_floating_point() or frame0.dtype != frame1.dtype:
             raise TypeError(
                 f"{name}: frames must have one floating dtype; got {frame0.dtype} and {frame1.dtype}"
@@ -195,9 +204,9 @@ class Interpolator(nn.Module):
     def _time(self, timestep: float | Tensor, frame: Tensor) -> Tensor:
         """[N, 1] float32 of one timestep for all pairs or a tensor [N]."""
         if not isinstance(timestep, Tensor):
-            if not isinstance(timestep, Number):
+            if not isinstance(timestep, Real):
                 raise TypeError(
-                    f"{type(self).__name__}: timestep must be a number or a tensor [{frame.shape[0]}]; "
+                    f"{type(self).__name__}: timestep must be a real number or a tensor [{frame.shape[0]}]; "
                     f"got {timestep!r}"
                 )
             return self._times([timestep], frame)
@@ -212,7 +221,7 @@ class Interpolator(nn.Module):
         """T numbers as they are, rows [N, T] of them as a tensor."""
         try:
             listed = list(timesteps)
-            return listed if all(isinstance(t, Number) for t in listed) else torch.tensor(listed)
+            return listed if all(isinstance(t, Real) for t in listed) else torch.tensor(listed)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
                 f"{type(self).__name__}: timesteps must be a list of numbers, or of lists of as many numbers "
@@ -227,6 +236,8 @@ class Interpolator(nn.Module):
         """
         name, batch = type(self).__name__, frame.shape[0]
         if isinstance(timesteps, Tensor):
+            if timesteps.is_complex():
+                raise TypeError(f"{name}: timesteps must be real; got {timesteps.dtype}")
             if timesteps.dim() not in (1, 2) or (
                 timesteps.dim() == 2 and timesteps.shape[0] not in (1, batch)
             ):
@@ -244,6 +255,19 @@ class Interpolator(nn.Module):
         if not inside:
             raise ValueError(f"{name}: timesteps must lie in [0, 1]; got {timesteps}")
         return times
+
+
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """With `GRAPHS` for the limit, of these calls alone."""
+    graphs = torch.compile(function, dynamic=False)
+
+    def run(*inputs: Any) -> Tensor:
+        if torch.compiler.is_compiling():  # part of a larger graph
+            return graphs(*inputs)
+        with torch._dynamo.config.patch(recompile_limit=GRAPHS):
+            return graphs(*inputs)
+
+    return run
 
 
 def _kind(value: object) -> str:

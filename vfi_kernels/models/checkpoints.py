@@ -5,7 +5,7 @@ authors packed beside their weights. Names become those of our modules:
 
 - `state_dict` (Deep Voxel Flow) is unwrapped; `state_dictFC` and `state_dictAT` (Super SloMo) become
   `flow_computation.*` and `flow_interpolation.*`
-- `module.`, which DistributedDataParallel puts before every name (RIFE), goes
+- `module.`, which DistributedDataParallel puts before every name (RIFE), goes, also in Super SloMo's parts
 - `moduleConv1` and the like (SepConv before 2021) become `netConv1`
 """
 
@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-__all__ = ["CheckpointError", "Misfit", "compare", "intended", "load", "noted", "read", "write"]
+__all__ = [
+    "CheckpointError",
+    "Misfit",
+    "compare",
+    "intended",
+    "load",
+    "noted",
+    "read",
+    "refuse_numbers",
+    "write",
+]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -63,16 +73,20 @@ def read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         OSError: the file cannot be opened.
-        CheckpointError: it holds no weights, is damaged, or wants to run code.
+        CheckpointError: it holds no weights or one of them twice, is damaged, or wants to run code.
     """
     path = Path(path)
     content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
-    state = _unwrap(content)
-    if not state or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
+    found = _unwrap(content)
+    if not found or not all(isinstance(name, str) and isinstance(value, Tensor) for _, name, value in found):
         raise CheckpointError(f"{path}: holds no weights; expected tensors by name")
-    return {_rename(name): tensor for name, tensor in state.items()}
+    state, theirs = {}, {}
+    for part, name, tensor in found:
+        own = part + _rename(name)
+        if own in state:
+            raise CheckpointError(f"{path}: {theirs[own]} and {name} are two names of one tensor, {own}")
+        state[own], theirs[own] = tensor, name
+    return state
 
 
 def intended(path: str | os.PathLike[str]) -> str | None:
@@ -135,14 +149,14 @@ def _read_pickle(path: Path) -> Any:
         raise CheckpointError(f"{path}: is no checkpoint, or damaged or cut short: {reason}") from error
 
 
-def _unwrap(content: Any) -> dict[str, Any]:
+def _unwrap(content: Any) -> list[tuple[str, Any, Any]]:
+    """What a file holds: how the name of a part begins, the name within it, and the value."""
     if not isinstance(content, Mapping):
-        return {}
+        return []
     if all(isinstance(content.get(part), Mapping) for part in PARTS):
-        parts = ((prefix, content[part]) for part, prefix in PARTS.items())
-        return {f"{prefix}{name}": tensor for prefix, part in parts for name, tensor in part.items()}
+        return [(prefix, *item) for part, prefix in PARTS.items() for item in content[part].items()]
     inner = content.get("state_dict")
-    return dict(inner if isinstance(inner, Mapping) else content)
+    return [("", *item) for item in (inner if isinstance(inner, Mapping) else content).items()]
 
 
 def _rename(name: str) -> str:
@@ -193,6 +207,24 @@ def shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
+def refuse_numbers(state: Mapping[str, Tensor], used: Iterable[str], path: str | os.PathLike[str]) -> None:
+    """
+    Raises:
+        CheckpointError: of the tensors that a model uses one is not floating, or not finite: every frame
+            would be NaN.
+    """
+    weights = {name: state[name] for name in used if name in state and not name.endswith(COUNTER)}
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{os.fspath(path)}: {name} is {kind}, weights are floating")
+    if spoiled := [name for name, tensor in weights.items() if not tensor.float().isfinite().all()]:
+        raise CheckpointError(
+            f"{os.fspath(path)}: tensors with NaN or infinity, which spoil every frame, {len(spoiled)} of "
+            f"{len(weights)}: {_some(spoiled)}"
+        )
+
+
 def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Puts weights into a model that `compare` found to fit; they are cast to the model's dtype."""
     own = model.state_dict()
@@ -202,11 +234,15 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 def write(
     path: str | os.PathLike[str],
     state: Mapping[str, Tensor],
-    model: str,
+    model: str | None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes weights as safetensors, with the model's name and its options in the file's metadata."""
-    about = {"format": "pt", "model": model}
+    """Writes weights as safetensors, with the model's name, where it is known, and its options in the file's
+    metadata.
+    """
+    about = {"format": "pt"}
+    if model:
+        about["model"] = model
     if options:
         about["options"] = json.dumps(options)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, about)

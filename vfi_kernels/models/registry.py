@@ -66,6 +66,14 @@ class Entry:
     """The file of weights in this package, where there is one."""
 
     @property
+    def network(self) -> tuple[object, ...]:
+        """What the factory builds; equal for versions that differ in their weights alone."""
+        if not isinstance(self.factory, partial):
+            return (self.factory,)
+        versions = (VERSIONS[version] for version in self.factory.args)
+        return self.factory.func, *versions, *self.factory.keywords.items()
+
+    @property
     def learned(self) -> bool:
         return self.licence is not None
 
@@ -125,8 +133,11 @@ def entry(name: str) -> Entry:
     """What is known about model `name`.
 
     Raises:
+        TypeError: the name is no string.
         ValueError: no such model; the message names the nearest.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"models: name must be a string, one of models.names(); got {name!r}")
     if name not in MODELS:
         near = get_close_matches(name.lower(), MODELS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(MODELS)}"
@@ -199,6 +210,7 @@ def create(
             count: see `told`. What neither says is warned of where it changes the frames: the mode of dvf.
 
     Raises:
+        TypeError: the name is no string.
         ValueError: no such model or option, the message names the nearest; or a checkpoint for a model
             without weights.
         OSError: the checkpoint cannot be opened.
@@ -224,8 +236,8 @@ def create(
     model = known.factory(**found)
     _refuse_misfit(name, state, checkpoint, checkpoints.shapes(model.state_dict()), model.extras)
     noted = checkpoints.intended(checkpoint)
-    # Versions of one network print alike; rife and rife_2r, of the same shapes, don't.
-    if noted not in (None, name) and noted in detect(state) and str(blank(noted)) != str(blank(name)):
+    # Versions of one network take each other's weights; rife and rife_2r, of the same shapes, don't.
+    if noted not in (None, name) and noted in detect(state) and entry(noted).network != known.network:
         raise CheckpointError(
             f"{os.fspath(checkpoint)}: holds weights of {noted}, of the same shapes as {name}'s"
         )
@@ -306,6 +318,7 @@ def _refuse_misfit(
 ) -> None:
     if misfit := checkpoints.compare(checkpoints.shapes(state), expected, extras):
         raise CheckpointError(f"{os.fspath(path)} does not fit {name}: {misfit}. It {advice(state)}")
+    checkpoints.refuse_numbers(state, expected, path)
 
 
 @cache

@@ -27,8 +27,12 @@ def bgr(frame: Tensor, layer: nn.Module) -> Tensor:
 def synthesize_pair(frame0: Tensor, frame1: Tensor, kernels: Kernels) -> Tensor:
     """Both frames under their kernels, summed, the border repeated.
 
-    The kernels are large: where autocast made them half precision the frames follow, not they the frames.
+    The kernels are large: where autocast made them float16 the frames follow, not they the frames. In
+    bfloat16 those would lose codes, half a one of 8-bit video and two of 10-bit: beside frames of more digits
+    such kernels become float32, three times the memory while both are there.
     """
+    if kernels[0].dtype == torch.bfloat16 and frame0.dtype != torch.bfloat16:
+        kernels = tuple(kernel.float() for kernel in kernels)
     vertical0, horizontal0, vertical1, horizontal1 = kernels
     frame0, frame1 = frame0.to(vertical0.dtype), frame1.to(vertical0.dtype)
     return ops.sepconv_pair(frame0, vertical0, horizontal0, frame1, vertical1, horizontal1)
