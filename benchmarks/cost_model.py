@@ -162,7 +162,7 @@ def facts() -> list[str]:
         figures = [g.multiprocessors, g.mhz, g.peak_gb_s, g.copy_gb_s, g.l2_mb]
         rows.append([g.name, *map(str, figures), *rates])
     note = "Copy: measured on an H200, elsewhere 90 % of the peak. Tensor on sm_90: 63 % of wgmma's. The rest"
-    note += " is published; `hardware.py` has the sources and the rates by unit."
+    note += " is entered from published figures; `hardware.py` has the sources and the rates by unit."
     return [*table(head, rows), "", note]
 
 

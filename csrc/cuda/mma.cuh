@@ -1,5 +1,5 @@
-// The tensor core's instructions and what feeds it, each with a body for the emulator. Nothing else of the
-// kernels depends on who compiles them. Fragments are those of mma.m16n8k16; with lane = 4 g + t
+// The tensor core's instructions and what feeds it, each with a body for the emulator. Fragments are those of
+// mma.m16n8k16; with lane = 4 g + t
 //
 //   a[r]: row g + 8 (r & 1), columns 2t + 8 (r >> 1) and the next, float16
 //   b[r]: rows 2t + 8r and the next, column g, float16
