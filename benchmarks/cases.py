@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import chains
 import torch
@@ -173,38 +174,28 @@ def _flow_gradient(channels: int) -> int:
     return POSITION + 4 * (2 * channels - 1) + SLOPES
 
 
-def _backwarp_flops(channels: int) -> Callable[[str, bool], int]:
-    def flops(direction: str, frames: bool) -> int:
-        if direction == FORWARD:
-            return _sampling(channels)
-        return _flow_gradient(channels) + (8 * channels if frames else 0)
-
-    return flops
+def _backwarp_flops(channels: int, direction: str, frames: bool) -> int:
+    if direction == FORWARD:
+        return _sampling(channels)
+    return _flow_gradient(channels) + (8 * channels if frames else 0)
 
 
-def _two_frames_flops(weights: int, gradient_weights: int) -> Callable[[str, bool], int]:
+def _two_frames_flops(weights: int, gradient_weights: int, direction: str, frames: bool) -> int:
     """weights: for the frames' two shares; gradient_weights: from two weighed dots to the gradients."""
-
-    def flops(direction: str, frames: bool) -> int:
-        if direction == FORWARD:
-            return 2 * _sampling(CHANNELS) + weights + 3 * CHANNELS  # a w0 + b w1
-        fields = 2 * (_flow_gradient(CHANNELS) + 2 + WEIGHING) + weights + gradient_weights  # share * slope
-        return fields + (2 * (CHANNELS + 8 * CHANNELS) if frames else 0)  # share * gradient, spread
-
-    return flops
+    if direction == FORWARD:
+        return 2 * _sampling(CHANNELS) + weights + 3 * CHANNELS  # a w0 + b w1
+    fields = 2 * (_flow_gradient(CHANNELS) + 2 + WEIGHING) + weights + gradient_weights  # share * slope
+    return fields + (2 * (CHANNELS + 8 * CHANNELS) if frames else 0)  # share * gradient, spread
 
 
-def _sepconv_flops(terms: int) -> Callable[[str, bool], int]:
-    def flops(direction: str, frames: bool) -> int:
-        if direction == FORWARD:
-            return terms * CHANNELS * TAPS * (2 * TAPS + 2)  # rows of TAPS, then their sum down
-        # s = sum_c gradient * image (2 C - 1), gv += h s and gh += v s (4), for every i, j.
-        taps = TAPS * TAPS * (2 * CHANNELS + 3)
-        # gradient * v for every c, i, then times h added to the image, for every j.
-        image = CHANNELS * TAPS * (2 * TAPS + 1) if frames else 0
-        return terms * (taps + image)
-
-    return flops
+def _sepconv_flops(terms: int, direction: str, frames: bool) -> int:
+    if direction == FORWARD:
+        return terms * CHANNELS * TAPS * (2 * TAPS + 2)  # rows of TAPS, then their sum down
+    # s = sum_c gradient * image (2 C - 1), gv += h s and gh += v s (4), for every i, j.
+    taps = TAPS * TAPS * (2 * CHANNELS + 3)
+    # gradient * v for every c, i, then times h added to the image, for every j.
+    image = CHANNELS * TAPS * (2 * TAPS + 1) if frames else 0
+    return terms * (taps + image)
 
 
 @dataclass(frozen=True)
@@ -214,7 +205,9 @@ class Operation:
     build: Callable[[Maker], dict[str, Tensor]]
     ours: Callable[..., Tensor | list[Tensor]]
     eager: Callable[..., list[Tensor]]
-    flops: Callable[[str, bool], int]  # an output pixel; (pass, whether the frames want gradients)
+    # Of an output pixel, for (pass, whether the frames want gradients). A partial: the cost sheet's processes
+    # are handed operations.
+    flops: Callable[[str, bool], int]
     frames: tuple[str, ...]  # inputs whose gradient is a scatter
     for_compile: Callable[..., list[Tensor]] | None = None  # where another form compiles better than `eager`
     byte: bool = False  # takes uint8
@@ -231,25 +224,25 @@ class Operation:
 BLEND_FRAMES = ("frame0", "frame1")
 OPERATIONS = [
     Operation("backwarp", "", _backwarp_inputs, vfi_kernels.backwarp, chains.backwarp,
-              _backwarp_flops(CHANNELS), ("image",)),
+              partial(_backwarp_flops, CHANNELS), ("image",)),
     Operation("backwarp", "white noise", _rough_inputs, vfi_kernels.backwarp, chains.backwarp,
-              _backwarp_flops(CHANNELS), ("image",)),
+              partial(_backwarp_flops, CHANNELS), ("image",)),
     # The position is shared: once for all channels.
     Operation("backwarp_multi", "", _backwarp_multi_inputs, _backwarp_multi, chains.backwarp_multi,
-              _backwarp_flops(CHANNELS + FEATURES), ("image", "features")),
+              partial(_backwarp_flops, CHANNELS + FEATURES), ("image", "features")),
     # 1 - m; gradient of the mask: the difference of the weighed dots.
     Operation("warp_blend", "", _blend_inputs, vfi_kernels.warp_blend, chains.warp_blend,
-              _two_frames_flops(1, 1), BLEND_FRAMES, byte=True),
+              partial(_two_frames_flops, 1, 1), BLEND_FRAMES, byte=True),
     # 1 - m, two products, their sum, a division, two products; gradient: a difference, t (1 - t) / sum^2.
     Operation("warp_blend", "visibility", _blend_inputs, _visibility, _visibility_chain,
-              _two_frames_flops(7, 4), BLEND_FRAMES, byte=True),
+              partial(_two_frames_flops, 7, 4), BLEND_FRAMES, byte=True),
     # 1 - dt; gradient: dx, dy are the sum of both frames', dt the difference of the weighed dots.
     Operation("voxel_flow", "", _voxel_inputs, vfi_kernels.voxel_flow, chains.voxel_flow,
-              _two_frames_flops(1, 3), BLEND_FRAMES, byte=True),
+              partial(_two_frames_flops, 1, 3), BLEND_FRAMES, byte=True),
     Operation("sepconv", "", _sepconv_inputs, vfi_kernels.sepconv, chains.sepconv,
-              _sepconv_flops(1), ("image",), chains.sepconv_fused, byte=True),
+              partial(_sepconv_flops, 1), ("image",), chains.sepconv_fused, byte=True),
     Operation("sepconv_pair", "", _pair_inputs, vfi_kernels.sepconv_pair, chains.sepconv_pair,
-              _sepconv_flops(2), BLEND_FRAMES, chains.sepconv_pair_fused, byte=True),
+              partial(_sepconv_flops, 2), BLEND_FRAMES, chains.sepconv_pair_fused, byte=True),
 ]  # fmt: skip
 NAMES = list(dict.fromkeys(operation.name for operation in OPERATIONS))
 WARPS = tuple(name for name in NAMES if not name.startswith("sepconv"))
@@ -342,4 +335,5 @@ def default_cases(device: str) -> list[Case]:
         *cases(CONVOLUTIONS, ["1080p"], ["float32", "float16"]),
         *cases(WARPS, ["1080p"], ["float32", "float16"]),
         *cases(WARPS, ["1080p"], ["float32", "float16"], ["channels_last"], compile=False, variants=False),
+        *cases(CONVOLUTIONS, ["1080p"], ["uint8"], compile=False),
     ]

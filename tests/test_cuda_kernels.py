@@ -5,7 +5,7 @@ VFI_TEST_DEVICE=cpu asks the same of the CPU kernels, where it means something t
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import conftest
 import pytest
@@ -305,14 +305,22 @@ def test_nothing_waits_for_the_device(operation):
 
 @cuda_only
 @EVERY
-def test_forward_allocates_outputs_only(operation):
-    inputs = on_device(inputs_of(operation, h=720, w=1280, n=1))
-    forward = getattr(torch.ops.vfi_kernels, operation)
-    forward(*inputs)
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    found = forward(*inputs)
-    peak = torch.cuda.max_memory_allocated() - before
-    size = sum(t.numel() * t.element_size() for t in leaves_of([found]))
-    assert size <= peak <= size + 2 * (2 << 20)  # the allocator rounds up to 2 MiB
+def test_passes_allocate_what_they_give_only(operation):
+    """Float32 frames of 1080p and one time for all: beside others the README of the kernels names sums."""
+    inputs = with_leaves(
+        on_device(inputs_of(operation, h=1080, w=1920, n=1)), lambda t: t.detach().requires_grad_()
+    )
+    run(operation, inputs)
+
+    def peak_of(call: Callable[[], list[Tensor]]) -> tuple[list[Tensor], int]:
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return leaves_of([call()]), torch.cuda.max_memory_allocated() - before
+
+    outputs, forward = peak_of(lambda: getattr(torch.ops.vfi_kernels, operation)(*inputs))
+    grads = [wave(out) for out in outputs]
+    gradients, backward = peak_of(lambda: list(torch.autograd.grad(outputs, leaves_of(inputs), grads)))
+    for given, peak in ((outputs, forward), (gradients, backward)):
+        size = sum(t.numel() * t.element_size() for t in given)
+        assert size <= peak <= size + (len(given) + 1) * (2 << 20)  # the allocator rounds up to 2 MiB
