@@ -193,7 +193,7 @@ struct Lanes {
   static VFI_FN V position(i64 x) { return V(x); }
   template <class T>
   static VFI_FN V read(const T* p, i64) {
-    return number<V>(fetched(p));
+    return number<V>(*p);
   }  // the stride is that of a vector
   template <class T>
   static VFI_FN void write(T* p, i64, V v) {
