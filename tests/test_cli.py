@@ -348,6 +348,7 @@ def test_the_model_where_none_is_asked_for() -> None:
     """The network is little beside the search for flow on a GPU, and most of the time on a CPU."""
     parser = argparse.ArgumentParser()
     assert cli_models.model_for(parser, None, None, "cpu") == "flow"
+    assert cli_models.model_for(parser, None, None, "cpu:0") == "flow"
     assert cli_models.model_for(parser, None, None, "cuda:1") == "flow_refined"
     assert cli_models.model_for(parser, "flow", None, "cuda") == "flow"
     assert cli_models.model_for(parser, "flow_refined", None, "cpu") == "flow_refined"

@@ -148,7 +148,7 @@ def model_for(
     from .models import checkpoints, registry
 
     if name is None and checkpoint is None:
-        return "flow" if device == "cpu" else "flow_refined"
+        return "flow" if device.startswith("cpu") else "flow_refined"
     if name is None:
         return _detected(checkpoint, checkpoints.read(checkpoint))
     try:
