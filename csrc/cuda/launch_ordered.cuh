@@ -13,7 +13,7 @@ const char* gather_frames(const typename Reads::Params& p, int channels, void* s
   const auto& q = Reads::shape(p);
   const i64 tiles = reach_size(1, 1, q.h, q.w) / 4;
   const auto blocks = [&](i64 warps) {
-    return static_cast<unsigned>(std::min<i64>((warps + kOrderedWarps - 1) / kOrderedWarps, INT_MAX));
+    return static_cast<unsigned>(std::min<i64>((warps + kWarps - 1) / kWarps, INT_MAX));
   };
   const dim3 everywhere(blocks(Reads::kReaches * i64(q.n) * tiles));
   launch(vfi::frame_reach<Reads>, everywhere, p, stream);

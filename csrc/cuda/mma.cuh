@@ -105,9 +105,9 @@ __device__ __forceinline__ float high_of(u32 pair) {
 // The largest of the 32 lanes' numbers, none of them negative; NaN counts as large.
 __device__ __forceinline__ float largest_in_warp(float v) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  return float_of(__reduce_max_sync(~0u, bits_of(v)));
+  return float_of(__reduce_max_sync(kAllLanes, bits_of(v)));
 #else
-  for (int step = 16; step; step /= 2) v = max(v, __shfl_xor_sync(~0u, v, step));
+  for (int step = 16; step; step /= 2) v = max(v, __shfl_xor_sync(kAllLanes, v, step));
   return v;
 #endif
 }

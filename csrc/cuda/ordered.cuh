@@ -10,9 +10,7 @@
 
 namespace vfi {
 
-constexpr int kOrderedWarps = kThreads / 32;
 constexpr int kOrderedChannels = 3;  // that a warp sums at once
-constexpr u32 kWholeWarp = ~0u;
 
 // Where an output pixel reads a frame, and the factor of that sample.
 template <class A>
@@ -92,8 +90,8 @@ struct Tiling {
 // body(i) for every i below count, each by one warp.
 template <class Body>
 __device__ __forceinline__ void for_each_by_warp(i64 count, const Body& body) {
-  const i64 step = i64(gridDim.x) * kOrderedWarps;
-  for (i64 i = i64(blockIdx.x) * kOrderedWarps + threadIdx.x / 32; i < count; i += step) body(i);
+  const i64 step = i64(gridDim.x) * kWarps;
+  for (i64 i = i64(blockIdx.x) * kWarps + threadIdx.x / 32; i < count; i += step) body(i);
 }
 
 // Fills shape(p).reach: Box [kReaches, n, tiles].
@@ -113,10 +111,10 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) frame_reach(const typena
                max(reach.bottom, ay.hi)};
     }
     for (int lanes = 16; lanes; lanes /= 2) {
-      reach.left = min(reach.left, __shfl_xor_sync(kWholeWarp, reach.left, lanes));
-      reach.top = min(reach.top, __shfl_xor_sync(kWholeWarp, reach.top, lanes));
-      reach.right = max(reach.right, __shfl_xor_sync(kWholeWarp, reach.right, lanes));
-      reach.bottom = max(reach.bottom, __shfl_xor_sync(kWholeWarp, reach.bottom, lanes));
+      reach.left = min(reach.left, __shfl_xor_sync(kAllLanes, reach.left, lanes));
+      reach.top = min(reach.top, __shfl_xor_sync(kAllLanes, reach.top, lanes));
+      reach.right = max(reach.right, __shfl_xor_sync(kAllLanes, reach.right, lanes));
+      reach.bottom = max(reach.bottom, __shfl_xor_sync(kAllLanes, reach.bottom, lanes));
     }
     if (threadIdx.x % 32 == 0) reinterpret_cast<Box*>(q.reach)[i] = reach;
   });
@@ -136,15 +134,15 @@ __device__ __forceinline__ void add_row(const typename Reads::Params& p, int f, 
   const Read<A> at = Reads::at(p, f, n, y, x);
   const Axis<A> ax = axis_at(at.x, q.w, q.padding), ay = axis_at(at.y, q.h, q.padding);
   const bool reads = left + lane < q.w && meet(tile, {ax.lo, ay.lo, ax.hi, ay.hi});
-  if (!__any_sync(kWholeWarp, reads)) return;
+  if (!__any_sync(kAllLanes, reads)) return;
   const int place = reads ? (ay.lo - tile.top + 1) * 64 + (ax.lo - tile.left + 1) : -1;
-  const u32 before = __match_any_sync(kWholeWarp, place) & ((1u << lane) - 1);
+  const u32 before = __match_any_sync(kAllLanes, place) & ((1u << lane) - 1);
   const int turn = reads ? __popc(before) : -1;
   A grad[kOrderedChannels] = {};
   if (reads)
     for (int k = 0; k < kOrderedChannels && c + k < Reads::channels(p, f); ++k)
       grad[k] = at.gain * Reads::grad(p, f, n, c + k, y, x);
-  for (int now = 0; __any_sync(kWholeWarp, turn >= now); ++now)
+  for (int now = 0; __any_sync(kAllLanes, turn >= now); ++now)
 #pragma unroll
     for (int tap = 0; tap < 4; ++tap) {
       const int column = (tap % 2 ? ax.hi : ax.lo) - tile.left, row = (tap / 2 ? ay.hi : ay.lo) - tile.top;
@@ -162,7 +160,7 @@ template <class Reads>
 __global__ void __launch_bounds__(kThreads, kBlocksOf<typename Reads::A>)
     frame_gather(const typename Reads::Params p) {
   using A = typename Reads::A;
-  VFI_SHARED(Sums<A>, all_sums, [kOrderedWarps]);
+  VFI_SHARED(Sums<A>, all_sums, [kWarps]);
   Sums<A>& sums = all_sums[threadIdx.x / 32];
   const auto& q = Reads::shape(p);
   const Tiling tiles(q.h, q.w);
@@ -182,7 +180,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<typename Reads::A>)
             reinterpret_cast<const Box*>(q.reach) + (f % Reads::kReaches * i64(q.n) + n) * tiles.count;
         for (int first = 0; first < tiles.count; first += 32) {
           const bool reached = first + lane < tiles.count && meet(tile, reaches[first + lane]);
-          for (u32 left = __ballot_sync(kWholeWarp, reached); left; left &= left - 1) {
+          for (u32 left = __ballot_sync(kAllLanes, reached); left; left &= left - 1) {
             const Box out = tiles[first + __ffs(int(left)) - 1];
             for (int y = out.top; y <= out.bottom; ++y) add_row<Reads>(p, f, c, tile, n, y, out.left, sums);
           }

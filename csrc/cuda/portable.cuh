@@ -11,7 +11,8 @@
 
 namespace vfi {
 
-constexpr int kThreads = 128;  // of a block, side by side in a row of the output
+constexpr int kThreads = 128, kWarps = kThreads / 32;  // of a block, side by side in a row of the output
+constexpr u32 kAllLanes = ~0u;
 // On a multiprocessor: leaves a thread 128 registers, and none of the kernels then spills.
 constexpr int kMinBlocks = 4;
 // Of kernels that need more than that for sums in float64; A: the type of their sums.

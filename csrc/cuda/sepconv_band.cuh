@@ -44,8 +44,8 @@ __device__ __forceinline__ bool build(Fragments<kCount>& fragments, float* unsca
         v[s][e] = value(q, s, (e & 1) + 8 * (e >> 1));
         largest = max(largest, fabsf(v[s][e]));
       }
-    largest = max(largest, __shfl_xor_sync(~0u, largest, 1));
-    largest = max(largest, __shfl_xor_sync(~0u, largest, 2));
+    largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+    largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 2));
     const int exponent = min(max(exponent_of(largest), kLowestTap), kHighestTap);
     in_range = in_range && (largest == 0 || exponent == exponent_of(largest));
     const float scale = power_of_two(kTopExponent - exponent);

@@ -16,14 +16,14 @@ __device__ __forceinline__ void reduce(float (&sum)[kChannels], const float (&ac
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const float mine = lane & 16 ? acc[c][q + 2][e] : acc[c][q][e];
-        half[q][e] = mine + __shfl_xor_sync(~0u, lane & 16 ? acc[c][q][e] : acc[c][q + 2][e], 16);
+        half[q][e] = mine + __shfl_xor_sync(kAllLanes, lane & 16 ? acc[c][q][e] : acc[c][q + 2][e], 16);
       }
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       quarter[e] =
-          (lane & 8 ? half[1][e] : half[0][e]) + __shfl_xor_sync(~0u, lane & 8 ? half[0][e] : half[1][e], 8);
+          (lane & 8 ? half[1][e] : half[0][e]) + __shfl_xor_sync(kAllLanes, lane & 8 ? half[0][e] : half[1][e], 8);
     sum[c] =
-        (lane & 4 ? quarter[1] : quarter[0]) + __shfl_xor_sync(~0u, lane & 4 ? quarter[0] : quarter[1], 4);
+        (lane & 4 ? quarter[1] : quarter[0]) + __shfl_xor_sync(kAllLanes, lane & 4 ? quarter[0] : quarter[1], 4);
   }
 }
 VFI_FN int pixel_of(int lane) { return lane / 8 * 8 + lane % 4 * 2 + lane / 4 % 2; }

@@ -380,7 +380,7 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_image(const SepconvP
         strip.finish(sums[k], int(threadIdx.x) / 32 * kImageGroups + k, window - term.top, first - term.top,
                      last - term.top, not_finite);
     }
-    if (__any_sync(~0u, !is_finite(not_finite))) strip.repeat(first - term.top, last - term.top);
+    if (__any_sync(kAllLanes, !is_finite(not_finite))) strip.repeat(first - term.top, last - term.top);
   }
 }
 

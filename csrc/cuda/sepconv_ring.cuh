@@ -16,7 +16,6 @@
 
 namespace vfi {
 
-constexpr int kWarps = kThreads / 32;
 constexpr int kGroups = 4;                              // of 8 pixels, side by side
 constexpr int kStrip = 8 * kGroups;                     // pixels of a row that a warp takes at once
 constexpr int kMarch = 64;                              // rows of a block
@@ -137,7 +136,7 @@ struct BandMemory {
 
   // The warp has computed a row; for some lane not well.
   __device__ __forceinline__ void finish(int row, bool badly) const {
-    if (__any_sync(~0u, badly) && opaque(int(threadIdx.x)) % 32 == 0) again[row] = true;
+    if (__any_sync(kAllLanes, badly) && opaque(int(threadIdx.x)) % 32 == 0) again[row] = true;
   }
 
   // Calls plain(n, y, x) for the pixels of the rows that have to be computed again. Each warp has written its

@@ -12,10 +12,9 @@ namespace vfi {
 // and kRows rows. A piece is what a warp loads at once: with neighbouring pixels in one thread instead, a
 // warp's taps would spread over several times as many cache lines. Rows are in one block because they share
 // taps, which the L1 cache then holds.
-constexpr int kColumns = 2, kRows = 4, kWarps = kThreads / 32;
+constexpr int kColumns = 2, kRows = 4;
 // backwarp reads one frame where the others read two, so it takes twice as many pieces at once.
 constexpr int kBackwarpColumns = 2 * kColumns, kBackwarpRows = kRows / 2;
-constexpr u32 kAllLanes = ~0u;
 using u64 = unsigned long long;
 constexpr int kTileWidth = 32 * kColumns, kTileHeight = kRows * kWarps;
 // Of a tuned kernel of two frames on a multiprocessor: leaves a thread 80 registers for loads in flight, or

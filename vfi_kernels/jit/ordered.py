@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vfi_kernels.jit.choice import WARPS
 from vfi_kernels.jit.params import BackwarpParams, FramePair
 
 WIDTH, HEIGHT = 32, 16  # kOrderedWidth, kOrderedHeight
-WARPS = 4  # kOrderedWarps
 CHANNELS = 3  # kOrderedChannels
 MAX_GRID_X, MAX_GRID_Y = (1 << 31) - 1, 65535  # of CUDA
 
