@@ -16,8 +16,8 @@ from torch import Tensor
 from tests.emulator import build
 from tests.emulator.replay import save_recording
 from vfi_kernels.jit import params as structs
+from vfi_kernels.jit.choice import WARPS
 from vfi_kernels.jit.kernels import Kernels
-from vfi_kernels.jit.ordered import WARPS
 from vfi_kernels.jit.source import source_folder
 
 SOURCES = [

@@ -113,18 +113,23 @@ def test_no_bias():
     assert band_errors.abs().max() <= errors(PLAIN.kernels.sepconv(*inputs), inputs).abs().max()
 
 
+WIDTHS = [37, 38, 40]  # a lane accesses one tap, two or eight at once; the second strip is not full
+
+
 @pytest.mark.parametrize(
     "dtypes", [(HALF, FLOAT), (HALF, HALF), (BRAIN, FLOAT), (BRAIN, BRAIN), (BYTE, FLOAT)]
 )
 @pytest.mark.parametrize("terms", [1, 2])
-def test_dtypes(dtypes, terms):
-    inputs = inputs_of(dtypes=dtypes, terms=terms, w=37, kv=33, kh=20)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_dtypes(width, dtypes, terms):
+    inputs = inputs_of(dtypes=dtypes, terms=terms, w=width, kv=33, kh=20)
     oracle.assert_result(forward(inputs), oracle.sepconv(*inputs), dtypes[0])
 
 
 @pytest.mark.parametrize("dtypes", [(HALF, FLOAT), (HALF, HALF), (BRAIN, FLOAT), (BRAIN, BRAIN)])
-def test_gradients_of_dtypes(dtypes):
-    inputs = inputs_of(dtypes=dtypes, w=37, kv=33, kh=20)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_gradients_of_dtypes(width, dtypes):
+    inputs = inputs_of(dtypes=dtypes, w=width, kv=33, kh=20)
     grad = samples.image(*forward(inputs).shape, dtype=dtypes[0])
     expected = expected_gradients(grad, inputs)
     for got, exact in zip(taps_gradients(BAND, grad, inputs), expected, strict=True):
@@ -161,10 +166,10 @@ def test_layouts_of_the_image(view, dtypes):
     assert torch.equal(forward(inputs), expected)
 
 
-@pytest.mark.parametrize("offset", [1, 2, 4])
+@pytest.mark.parametrize("offset", [1, 2, 4, 8])
 @pytest.mark.parametrize("dtypes", [(FLOAT, FLOAT), (HALF, HALF)], ids=str)
 def test_unaligned_taps(offset, dtypes):
-    inputs = inputs_of(h=3, w=36, kv=17, kh=18, n=2, dtypes=dtypes)
+    inputs = inputs_of(h=3, w=40, kv=17, kh=18, n=2, dtypes=dtypes)
     expected = forward(inputs)
     inputs[1:3] = [[samples.guarded(t, offset) for t in part] for part in inputs[1:3]]
     assert torch.equal(forward(inputs), expected)

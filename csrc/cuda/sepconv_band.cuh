@@ -64,9 +64,9 @@ __device__ __forceinline__ bool build(Fragments<kCount>& fragments, float* unsca
 template <int kCount, class F>
 __device__ __forceinline__ bool build_band(Fragments<kCount>& band, float* unscale, const F* staged) {
   const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
-  const F* const skewed = staged + (2 * t - g + kBefore) * kTapPitch + g;
+  const F* const skewed = staged + (2 * t - g + kBefore) * kTapPitch<F> + g;
   return build(band, unscale, [&](int q, int s, int k) {
-    return number<float>(skewed[band_column(q, s, k) * kTapPitch + 8 * q]);
+    return number<float>(skewed[band_column(q, s, k) * kTapPitch<F> + 8 * q]);
   });
 }
 
@@ -113,15 +113,40 @@ __device__ __forceinline__ void multiply(Products& t, const Fragments<kCount>& b
   }
 }
 
-// The taps of pixels 8q + 2t and the next of a strip, for this lane's t. `row` is at pixel 2t; columns: how
-// many pixels are left from there.
+// How many neighbours in a row of taps a lane accesses at once: a pair, or in half precision 8, of which the
+// four lanes of the row then exchange pairs. For a warp's 8 rows are 8 lines of memory, whatever their share.
 template <class F>
-__device__ __forceinline__ void load_pixels(float (&v)[kGroups][2], const F* row, int columns, bool twos) {
+__device__ __forceinline__ int pixels_at_once(const View<F>& taps, int w) {
+  if (sizeof(F) == 2 && in_groups<8>(taps) && w % 8 == 0) return 8;
+  return in_groups<2>(taps) && w % 2 == 0 ? 2 : 1;
+}
+// The first pixel of a strip that lane t accesses.
+VFI_FN int first_pixel(int at_once, int t) { return (at_once == 8 ? 8 : 2) * t; }
+
+// Transposes 4 x 4 words, a row of them in each of the four lanes with the same g.
+__device__ __forceinline__ void transpose(u32 (&word)[4]) {
+#pragma unroll
+  for (int step = 2; step; step /= 2) {
+    const bool upper = threadIdx.x & step;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (k & step) continue;
+      const u32 got = __shfl_xor_sync(kAllLanes, upper ? word[k] : word[k + step], step);
+      word[k] = upper ? got : word[k];
+      word[k + step] = upper ? word[k + step] : got;
+    }
+  }
+}
+
+// The taps of pixels 8q + 2t and the next of a strip, for this lane's t. `row` is at the lane's first pixel;
+// columns: how many pixels are left from there.
+template <class F>
+__device__ __forceinline__ void load_pixels(float (&v)[kGroups][2], const F* row, int columns, int at_once) {
 #pragma unroll
   for (int q = 0; q < kGroups; ++q)
 #pragma unroll
     for (int e = 0; e < 2; ++e) v[q][e] = 0;
-  if (twos) {  // then the width is even as well
+  if (at_once == 2) {
 #pragma unroll
     for (int q = 0; q < kGroups; ++q) {
       if (8 * q >= columns) continue;
@@ -129,12 +154,21 @@ __device__ __forceinline__ void load_pixels(float (&v)[kGroups][2], const F* row
       v[q][0] = number<float>(pair.v[0]);
       v[q][1] = number<float>(pair.v[1]);
     }
-  } else {
+  } else if (at_once == 1) {
 #pragma unroll
     for (int q = 0; q < kGroups; ++q)
 #pragma unroll
       for (int e = 0; e < 2; ++e)
         if (8 * q + e < columns) v[q][e] = number<float>(row[8 * q + e]);
+  } else if constexpr (sizeof(F) == 2) {
+    Four<u32> pairs = {};
+    if (columns > 0) pairs = *reinterpret_cast<const Four<u32>*>(row);
+    transpose(pairs.v);
+#pragma unroll
+    for (int q = 0; q < kGroups; ++q)
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+        v[q][e] = number<float>(F{static_cast<unsigned short>(pairs.v[q] >> 16 * e)});
   }
 }
 

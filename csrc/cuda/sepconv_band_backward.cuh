@@ -38,26 +38,35 @@ __device__ __forceinline__ void add_rows(float (&sum)[kGroups][2], const float* 
   }
 }
 
-// Stores results of pixels 8q + 2t and the next of tap `tap`. not_finite becomes NaN if one is not.
+// Stores results of pixels 8q + 2t and the next of a tap: load_pixels' counterpart. not_finite becomes NaN if
+// one is not.
 template <class F>
-__device__ __forceinline__ void store_pixels(F* row, const float (&v)[kGroups][2], int columns, bool twos,
+__device__ __forceinline__ void store_pixels(F* row, const float (&v)[kGroups][2], int columns, int at_once,
                                              float& not_finite) {
+  Two<F> pair[kGroups];
 #pragma unroll
-  for (int q = 0; q < kGroups; ++q) not_finite += v[q][0] * 0.0f + v[q][1] * 0.0f;
-  if (twos) {  // then the width is even as well
+  for (int q = 0; q < kGroups; ++q)
 #pragma unroll
-    for (int q = 0; q < kGroups; ++q) {
-      Two<F> pair;
-      store(&pair.v[0], v[q][0]);
-      store(&pair.v[1], v[q][1]);
-      if (8 * q < columns) *reinterpret_cast<Two<F>*>(row + 8 * q) = pair;
+    for (int e = 0; e < 2; ++e) {
+      not_finite += v[q][e] * 0.0f;
+      store(&pair[q].v[e], v[q][e]);
     }
-  } else {
+  if (at_once == 2) {
+#pragma unroll
+    for (int q = 0; q < kGroups; ++q)
+      if (8 * q < columns) *reinterpret_cast<Two<F>*>(row + 8 * q) = pair[q];
+  } else if (at_once == 1) {
 #pragma unroll
     for (int q = 0; q < kGroups; ++q)
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        if (8 * q + e < columns) store(row + 8 * q + e, v[q][e]);
+        if (8 * q + e < columns) row[8 * q + e] = pair[q].v[e];
+  } else if constexpr (sizeof(F) == 2) {
+    Four<u32> words;
+#pragma unroll
+    for (int q = 0; q < kGroups; ++q) words.v[q] = pair[q].v[0].bits | u32(pair[q].v[1].bits) << 16;
+    transpose(words.v);
+    if (columns > 0) *reinterpret_cast<Four<u32>*>(row) = words;
   }
 }
 
@@ -86,10 +95,10 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_vertical(const Sepco
       const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
       const Place at;
       const View<F>& result = term.grad_vertical;
-      const bool twos = in_fours(result) && p.w % 2 == 0;
-      const int columns = p.w - at.x - 2 * t;
+      const int at_once = pixels_at_once(result, p.w), first = first_pixel(at_once, t);
+      const int columns = p.w - at.x - first;
       const float* const grad_out = memory.grad_out() + 2 * t;
-      F* out = result.at(at.n, g, at.y + row, at.x + 2 * t);
+      F* out = result.at(at.n, g, at.y + row, at.x + first);
       const int even = lane / 16 * Memory::kBlockBytes, odd = even * (2 * kSteps - 1);
       int a_slot = ring.behind(slot, lane % 16), out_slot = ring.behind(slot, g), tap = 0;
       float not_finite = 0;
@@ -107,7 +116,7 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_vertical(const Sepco
 #pragma unroll
         for (int u = 0; u < 2; ++u) {
           scale(sum[u], ring.unscale(ring.behind(out_slot, 8 * u)) * power_of_two(-kBias));
-          store_pixels(out + 8 * u * result.c, sum[u], tap + 8 * u + g < term.kv ? columns : 0, twos,
+          store_pixels(out + 8 * u * result.c, sum[u], tap + 8 * u + g < term.kv ? columns : 0, at_once,
                        not_finite);
         }
         out += 16 * result.c;
@@ -128,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_vertical(const Sepco
             if (c + u < kChannels) add_rows(sum, grad_out + (c + u) * kStrip, product, u);
         }
         scale(sum, ring.unscale(out_slot) * power_of_two(-kBias));
-        store_pixels(out, sum, tap + g < term.kv ? columns : 0, twos, not_finite);
+        store_pixels(out, sum, tap + g < term.kv ? columns : 0, at_once, not_finite);
       }
       memory.finish(row, badly || !is_finite(not_finite));
     });
@@ -146,7 +155,7 @@ template <int kCount, class Ring, class F>
 __device__ __forceinline__ bool build_columns(Fragments<kCount>& columns, float* unscale, const F* staged,
                                               const Ring& ring, int slot) {
   const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
-  const F* const first = staged + (2 * t + kBefore) * kTapPitch + g;
+  const F* const first = staged + (2 * t + kBefore) * kTapPitch<F> + g;
   float row_unscale[kSteps][4];
 #pragma unroll
   for (int s = 0; s < kSteps; ++s, slot = ring.behind(slot, 16))
@@ -155,7 +164,7 @@ __device__ __forceinline__ bool build_columns(Fragments<kCount>& columns, float*
       row_unscale[s][e] = ring.unscale(ring.behind(slot, 2 * t + (e & 1) + 8 * (e >> 1))) *
                           power_of_two(kTopExponent - kBias);
   return build(columns, unscale, [&](int q, int s, int k) {
-    return number<float>(first[(16 * s + k) * kTapPitch + 8 * q]) * row_unscale[s][k % 8 + k / 8 * 2];
+    return number<float>(first[(16 * s + k) * kTapPitch<F> + 8 * q]) * row_unscale[s][k % 8 + k / 8 * 2];
   });
 }
 
@@ -165,16 +174,16 @@ __device__ __forceinline__ void unstage(const View<F>& result, const F* staged, 
   const int lane = opaque(int(threadIdx.x)) % 32;
   const Place at;
   F* to = result.at(at.n, 0, at.y + row, at.x);
-  if (in_fours(result) && w % 4 == 0) {
+  if (in_groups<4>(result) && w % 4 == 0) {
     const int x = lane % 8 * 4;
     to += lane / 8 * result.c + x;
     if (at.x + x < w)
 #pragma unroll 4
       for (int tap = lane / 8; tap < count; tap += 4, to += 4 * result.c)
-        *reinterpret_cast<Four<F>*>(to) = *reinterpret_cast<const Four<F>*>(staged + tap * kTapPitch + x);
+        *reinterpret_cast<Four<F>*>(to) = *reinterpret_cast<const Four<F>*>(staged + tap * kTapPitch<F> + x);
   } else if (at.x + lane < w) {
 #pragma unroll 4
-    for (int tap = 0; tap < count; ++tap, to += result.c) to[lane] = staged[tap * kTapPitch + lane];
+    for (int tap = 0; tap < count; ++tap, to += result.c) to[lane] = staged[tap * kTapPitch<F> + lane];
   }
 }
 
@@ -239,7 +248,7 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_horizontal(const Sep
             const int m = 8 * (block - q + (aligned ? r >> 1 : (r >> 1) * (2 * kSteps - 1))), n = r & 1;
             not_finite += sum[r >> 1][q][r & 1] * 0.0f;
             if (unsigned(tap + m - n) < unsigned(term.kh))
-              store(results + (m - n) * kTapPitch + 8 * q + n, sum[r >> 1][q][r & 1]);
+              store(results + (m - n) * kTapPitch<F> + 8 * q + n, sum[r >> 1][q][r & 1]);
           }
       }
       __syncwarp();

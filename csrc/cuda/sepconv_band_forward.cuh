@@ -20,10 +20,10 @@ __device__ __forceinline__ void reduce(float (&sum)[kChannels], const float (&ac
       }
 #pragma unroll
     for (int e = 0; e < 2; ++e)
-      quarter[e] =
-          (lane & 8 ? half[1][e] : half[0][e]) + __shfl_xor_sync(kAllLanes, lane & 8 ? half[0][e] : half[1][e], 8);
-    sum[c] =
-        (lane & 4 ? quarter[1] : quarter[0]) + __shfl_xor_sync(kAllLanes, lane & 4 ? quarter[0] : quarter[1], 4);
+      quarter[e] = (lane & 8 ? half[1][e] : half[0][e]) +
+                   __shfl_xor_sync(kAllLanes, lane & 8 ? half[0][e] : half[1][e], 8);
+    sum[c] = (lane & 4 ? quarter[1] : quarter[0]) +
+             __shfl_xor_sync(kAllLanes, lane & 4 ? quarter[0] : quarter[1], 4);
   }
 }
 VFI_FN int pixel_of(int lane) { return lane / 8 * 8 + lane % 4 * 2 + lane / 4 % 2; }
@@ -35,9 +35,9 @@ __device__ __forceinline__ void weigh(float (&sum)[kChannels], const Ring& ring,
                                       int slot, int row, int w) {
   const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
   const Place at;
-  const bool twos = in_fours(term.vertical) && w % 2 == 0;
-  const int columns = w - at.x - 2 * t;
-  const F* taps = term.vertical.at(at.n, g, at.y + row, at.x + 2 * t);
+  const int at_once = pixels_at_once(term.vertical, w), first = first_pixel(at_once, t);
+  const int columns = w - at.x - first;
+  const F* taps = term.vertical.at(at.n, g, at.y + row, at.x + first);
   const int even = lane / 16 * Ring::Memory::kBlockBytes, odd = even * (2 * kSteps - 1);
   int a_slot = ring.behind(slot, lane % 16), v_slot = ring.behind(slot, g), tap = 0;
   float acc[kChannels][kGroups][2] = {};
@@ -46,7 +46,7 @@ __device__ __forceinline__ void weigh(float (&sum)[kChannels], const Ring& ring,
     float v[2][kGroups][2];
 #pragma unroll
     for (int u = 0; u < 2; ++u) {
-      load_pixels(v[u], taps + 8 * u * term.vertical.c, tap + 8 * u + g < term.kv ? columns : 0, twos);
+      load_pixels(v[u], taps + 8 * u * term.vertical.c, tap + 8 * u + g < term.kv ? columns : 0, at_once);
       scale(v[u], ring.unscale(ring.behind(v_slot, 8 * u)));
     }
 #pragma unroll
@@ -65,7 +65,7 @@ __device__ __forceinline__ void weigh(float (&sum)[kChannels], const Ring& ring,
   }
   if (tap < term.kv) {  // up to 8 taps are left: half a tile for each channel
     float v[kGroups][2];
-    load_pixels(v, taps, tap + g < term.kv ? columns : 0, twos);
+    load_pixels(v, taps, tap + g < term.kv ? columns : 0, at_once);
     scale(v, ring.unscale(v_slot));
     if (lane % 16 >= 8) a_slot = ring.behind(a_slot, ring.count() - 8);
 #pragma unroll

@@ -80,7 +80,7 @@ template <class F>
 __device__ __forceinline__ void stage_pixels(F* to, const View<const F>& taps, i64 n, int y, int count,
                                              int first, int w) {
   const int thread = int(threadIdx.x);
-  if (in_fours(taps)) {
+  if (in_groups<4>(taps)) {
     const int x = first + thread % 32 * 4, inside = x < 0 ? 0 : min(max(w - x, 0), 4);
     if (thread % 32 >= kPixels / 4) return;
     const F* from = taps.at(n, thread / 32, y, inside ? x : 0);

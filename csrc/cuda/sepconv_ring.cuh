@@ -24,13 +24,17 @@ constexpr int kSteps = 4;                               // of 16 columns: what 8
 constexpr int kReach = 16 * kSteps;                     // columns of B
 constexpr int kBlocks = kGroups - 1 + 2 * kSteps;       // of 8 columns: what a strip reaches
 constexpr int kPairs = (kGroups - 1) / 2 + kSteps;      // aligned pairs of blocks
-constexpr int kTapPitch = kStrip + 4;                   // 4 mod 8: a band is read without bank conflicts
 constexpr int kBefore = 7;                              // rows of zeros before the first tap: columns m < n
 constexpr int kStagedRows = kWarps * kReach + kBefore;  // a warp's zeros at the end are the next warp's first
 constexpr int kTopExponent = 14;                        // the largest scaled value is in [2^14, 2^15)
 constexpr int kBias =
     32;  // of sums, as a power of two: keeps what is scaled clear of float32's smallest numbers
 constexpr int kLowestTap = -64, kHighestTap = 16;  // powers of two between which the largest tap must lie
+
+// Numbers from one staged row of taps to the next: with 16 bytes more than the strip a band is read without
+// bank conflicts.
+template <class F>
+constexpr int kTapPitch = kStrip + 16 / int(sizeof(F));
 
 // float32 takes two parts, unless coarse products were asked for; the others are exact in one (bfloat16 down
 // to 2^-38 of the largest).
@@ -62,11 +66,11 @@ struct alignas(2 * sizeof(T)) Two {
   T v[2];
 };
 
-// Whether any four neighbours that start at a multiple of four can be read at once.
-template <class T>
-__device__ __forceinline__ bool in_fours(const View<T>& view) {
-  return view.x == 1 && ((view.n | view.c | view.y) & 3) == 0 &&
-         reinterpret_cast<size_t>(view.data) % (4 * sizeof(T)) == 0;
+// Whether any kCount neighbours that start at a multiple of kCount can be accessed at once.
+template <int kCount, class T>
+__device__ __forceinline__ bool in_groups(const View<T>& view) {
+  return view.x == 1 && ((view.n | view.c | view.y) & (kCount - 1)) == 0 &&
+         reinterpret_cast<size_t>(view.data) % (kCount * sizeof(T)) == 0;
 }
 
 // Where a block works: entry of the batch, first row and column of the output. Computed anew in every place
@@ -80,8 +84,8 @@ struct Place {
 // uses of them.
 template <class T, class F, bool kCoarse>
 struct BandMemory {
-  static constexpr int kStaged = 0;                                          // F [kStagedRows][kTapPitch]
-  static constexpr int kUnscale = kStagedRows * kTapPitch * int(sizeof(F));  // float [kWarps][kStrip]
+  static constexpr int kStaged = 0;  // F [kStagedRows][kTapPitch<F>]
+  static constexpr int kUnscale = kStagedRows * kTapPitch<F> * int(sizeof(F));  // float [kWarps][kStrip]
   static constexpr int kGradOut = kUnscale + kWarps * kStrip * 4;  // float [kWarps][kChannels][kStrip]
   static constexpr int kAgain = kGradOut + kWarps * kChannels * kStrip * 4;  // bool [kMarch]
   static constexpr int kPartial = kAgain + kMarch;  // float [kMarch][kChannels][kStrip], not always there
@@ -116,7 +120,7 @@ struct BandMemory {
   // The warp's rows of taps from one on; the first kBefore are zero.
   __device__ __forceinline__ F* staged(int row = 0) const {
     const int first = opaque(int(threadIdx.x)) / 32 * kReach;
-    return reinterpret_cast<F*>(memory + kStaged) + (first + row) * kTapPitch;
+    return reinterpret_cast<F*>(memory + kStaged) + (first + row) * kTapPitch<F>;
   }
   // What undoes the scale of the warp's taps, [kStrip].
   __device__ __forceinline__ float* unscale() const {
@@ -130,7 +134,7 @@ struct BandMemory {
   // Sets the staging rows to zero: taps come in between.
   __device__ __forceinline__ void clear() const {
     F* const all = reinterpret_cast<F*>(memory + kStaged);
-    for (int i = int(threadIdx.x); i < kStagedRows * kTapPitch; i += kThreads) all[i] = F{};
+    for (int i = int(threadIdx.x); i < kStagedRows * kTapPitch<F>; i += kThreads) all[i] = F{};
     __syncthreads();
   }
 
@@ -179,7 +183,7 @@ class ImageRing {
     const T* row = image.at(at.n, first_c_, clamped(at.y + r - term_.top, term_.image_h), 0);
     const int x = at.x - term_.left - shift(term_) + 4 * lane();
     const int channels = opaque(channels_);
-    const bool fours = in_fours(image) && x >= 0 && x + 4 <= term_.image_w;
+    const bool fours = in_groups<4>(image) && x >= 0 && x + 4 <= term_.image_w;
 #pragma unroll
     for (int c = 0; c < kChannels; ++c, row += image.c) {
       if (c >= channels) break;
@@ -278,18 +282,18 @@ __device__ __forceinline__ void stage(F* staged, const View<const F>& taps, int 
   const int lane = opaque(int(threadIdx.x)) % 32;
   const Place at;
   const F* from = taps.at(at.n, 0, at.y + row, at.x);
-  if (in_fours(taps)) {
+  if (in_groups<4>(taps)) {
     const int x = lane % 8 * 4, inside = min(max(w - at.x - x, 0), 4);
     from += lane / 8 * taps.c + (inside ? x : 0);
 #pragma unroll 4
     for (int tap = lane / 8; tap < count; tap += 4, from += 4 * taps.c)
-      copy_async<4 * sizeof(F)>(staged + tap * kTapPitch + x, from, inside * int(sizeof(F)));
+      copy_async<4 * sizeof(F)>(staged + tap * kTapPitch<F> + x, from, inside * int(sizeof(F)));
   } else {
     const bool inside = at.x + lane < w;
     from += inside ? lane : 0;
 #pragma unroll 4
     for (int tap = 0; tap < count; ++tap, from += taps.c) {
-      F* to = staged + tap * kTapPitch + lane;
+      F* to = staged + tap * kTapPitch<F> + lane;
       if constexpr (sizeof(F) == 4)
         copy_async<4>(to, from, inside ? 4 : 0);
       else

@@ -5,7 +5,7 @@ from vfi_kernels.jit.params import SepconvParams, SepconvTerm
 
 # csrc/cuda/sepconv_ring.cuh
 WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
-BLOCKS, STAGED_ROWS, TAP_PITCH = 11, WARPS * REACH + BEFORE, STRIP + 4
+BLOCKS, STAGED_ROWS = 11, WARPS * REACH + BEFORE
 IMAGE_STRIP, IMAGE_BLOCKS, LEAST_ROWS = 64, 264, 16  # csrc/cuda/sepconv_band_image.cuh, launch_band.cuh
 PIXELS = IMAGE_STRIP - 8 + REACH
 TILE_COLUMNS, TILE_WARPS = 32, 4  # csrc/cuda/sepconv_tiled.cuh
@@ -28,7 +28,7 @@ def shared_bytes(params: SepconvParams, image_bytes: int, tap_bytes: int, coarse
     parts = 2 if image_bytes == 4 and not coarse else 1
     row_bytes = ((CHANNELS * BLOCKS * parts * 16 + 4 + 15) // 16 | 1) * 16
     partial = MARCH * CHANNELS * STRIP * 4 if params.terms > 1 and image_bytes < 4 else 0
-    fixed = STAGED_ROWS * TAP_PITCH * tap_bytes + WARPS * STRIP * 4 * (1 + CHANNELS) + MARCH + partial
+    fixed = STAGED_ROWS * (STRIP * tap_bytes + 16) + WARPS * STRIP * 4 * (1 + CHANNELS) + MARCH + partial
     rows = max(term.kv for term in params.term[: params.terms]) - 1 + WARPS
     return -(-fixed // 16) * 16 + rows * row_bytes
 
