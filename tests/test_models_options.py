@@ -14,6 +14,7 @@ from vfi_kernels.models import TimestepError
 from vfi_kernels.models.resize import lanczos
 from vfi_kernels.models.rife import distillation
 from vfi_kernels.models.rife_parts import blend, plane
+from vfi_kernels.models.sepconv import synthesize_pair
 
 
 def like(name: str, **options: object) -> models.Interpolator:
@@ -45,7 +46,7 @@ def test_dvf_at_three_scales() -> None:
     assert unused == []
 
 
-@pytest.mark.parametrize("name", ["sepconv", "sepconv++", "rife", "rife_m", "rife_v4.15.lite"])
+@pytest.mark.parametrize("name", ["sepconv", "sepconv++", "superslomo", "rife", "rife_m", "rife_v4.15.lite"])
 def test_begins_as_blend(name: str) -> None:
     """Closely, whatever the brightness, and every layer learns from the first step."""
     torch.manual_seed(0)
@@ -56,6 +57,19 @@ def test_begins_as_blend(name: str) -> None:
     (made * torch.linspace(0, 1, 64)).sum().backward()
     learned = [p for n, p in net.named_parameters() if "block_tea" not in n]
     assert all(p.grad.any() for p in learned)
+
+
+@torch.inference_mode()
+def test_centred_sepconv_keeps_colours() -> None:
+    """Whatever the sums of its kernels."""
+    torch.manual_seed(0)
+    net = models.untrained("sepconv", centred=True)
+    flat = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1).expand(2, 3, 40, 64)
+    torch.testing.assert_close(net(flat, flat), flat)
+    a, b = frames(32, 64)
+    mean = (a + b).mean((2, 3), keepdim=True) / 2
+    expected = synthesize_pair(a - mean, b - mean, net.kernels(a, b)) + mean
+    torch.testing.assert_close(net(a, b), expected)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..compat.superslomo import displacement
 from .base import Interpolator, like_weights, per_entry
+from .beginnings import keep_signal, see_contrast, whisper
 from .precision import in_float32
 from .resize import lanczos
 
@@ -78,11 +79,14 @@ class SuperSloMo(Interpolator):
             weights were trained with True; False gives what the same code does in torch >= 1.3.
         size: "pad" to multiples of 32, so that no pixel is resampled, or "resize" down to them and back, as
             the original does: by Lanczos and then bilinearly.
+        begin_as_blend: as of `SepConv`.
     """
 
     multiple = 32
 
-    def __init__(self, *, align_corners: bool = True, size: str = "pad") -> None:
+    def __init__(
+        self, *, align_corners: bool = True, size: str = "pad", begin_as_blend: bool = False
+    ) -> None:
         super().__init__()
         if size not in ("pad", "resize"):
             raise ValueError(f"SuperSloMo: size must be 'pad' or 'resize'; got {size!r}")
@@ -90,6 +94,11 @@ class SuperSloMo(Interpolator):
         self.resize = size == "resize"
         self.flow_computation = UNet(6, 4)
         self.flow_interpolation = UNet(20, 5)
+        if begin_as_blend:
+            for network in (self.flow_computation, self.flow_interpolation):
+                keep_signal(network)
+                see_contrast(network.conv1, 6)
+                whisper(network.conv3, 0.1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
 
     def fit(self, frame: Tensor) -> Tensor:
