@@ -6,7 +6,6 @@ import copy
 import math
 import pickle
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -228,16 +227,6 @@ def test_rarity_of_fast_motion(rarity: float, quarter: float, half: float) -> No
     assert ways.max() <= 1 + 1e-6
     assert (ways < 0.25).float().mean() == pytest.approx(quarter, abs=0.12)
     assert (ways < 0.5).float().mean() == pytest.approx(half, abs=0.12)
-
-
-def test_endless_batches() -> None:
-    scenes = Synthetic((16, 24), flows=False)
-    ranks = [list(islice(scenes.batches(2, rank=rank, ranks=2), 2)) for rank in (0, 1)]
-    for step in (0, 1):
-        for rank in (0, 1):
-            first = 4 * step + 2 * rank
-            expected = scenes.batch([first, first + 1])
-            assert all(torch.equal(ranks[rank][step][name], expected[name]) for name in expected)
 
 
 def test_photographs(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +64,7 @@ class Synthetic(Dataset):
     Args:
         size: height and width of the frames.
         seed: of everything.
-        length: how many scenes a DataLoader goes through; `batches` has no end.
+        length: how many scenes there are to index; `batch` takes any number.
         timestep: of the in-between frame; None for any, drawn for each scene.
         limits: how much moves how far.
         photographs: a folder of images; half of the textures are squares of them.
@@ -97,19 +97,6 @@ class Synthetic(Dataset):
         if not 0 <= number < self.length:
             raise IndexError(f"Synthetic: there are {self.length} scenes; got number {number}")
         return {name: tensor[0] for name, tensor in self.batch([number]).items()}
-
-    def batches(
-        self, count: int, device: str | torch.device = "cpu", *, rank: int = 0, ranks: int = 1
-    ) -> Iterator[Batch]:
-        """Batches of `count` scenes without end, made on the device.
-
-        Args:
-            rank, ranks: of several processes, each gets other scenes.
-        """
-        first = rank * count
-        while True:
-            yield self.batch(range(first, first + count), device)
-            first += ranks * count
 
     def batch(self, numbers: Sequence[int], device: str | torch.device = "cpu") -> Batch:
         """The scenes with these numbers.
