@@ -309,6 +309,9 @@ def test_reconstruction_objective(tmp_path: Path) -> None:
     assert without_learning(Reconstruction(model), x) == []
     outcome = Reconstruction(model, loss=None, perceptual=feature_loss, perceptual_weight=2.0)(x)
     close(outcome.loss, 2 * feature_loss(outcome.frame, x["target"]))
+    rife = Reconstruction(models.untrained("rife"))
+    assert all(".block_tea." in name for name in without_learning(rife, batch()))
+    assert not any(weight.requires_grad for weight in rife.model.block_tea.parameters())
     with pytest.raises(ValueError, match="nothing to minimise"):
         Reconstruction(model, loss=None)
     with pytest.raises(ValueError, match="'charbonnier' or 'laplacian'; got 'huber'"):
@@ -328,6 +331,9 @@ def test_known_flow_objective() -> None:
 
 def test_objectives_refuse_what_they_cannot_train() -> None:
     assert "slow_motion" in OBJECTIVES
+    for kind in (VoxelFlow, Reconstruction):
+        with pytest.raises(ValueError, match=r"mode 'interpolate'.*got 'extrapolate'"):
+            kind(models.create("dvf", mode="extrapolate"))
     with pytest.raises(ValueError, match=r"multiples of 8; got \[60, 60\]"):
         VoxelFlow(models.create("dvf"))(batch(side=60))
     with pytest.raises(ValueError, match="middle only"):

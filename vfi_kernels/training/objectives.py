@@ -65,7 +65,7 @@ class Reconstruction(nn.Module):
     """The made frame against the true one: SepConv, or any model.
 
     Niklaus, Mai, Liu: Video Frame Interpolation via Adaptive Separable Convolution, ICCV 2017: "l1" alone, or
-    features of VGG19 alone ("lf").
+    features of VGG19 alone ("lf"). RIFE is trained without its teacher.
 
     Args:
         loss: one of `RECONSTRUCTIONS`, or None for the perceptual loss alone.
@@ -85,6 +85,9 @@ class Reconstruction(nn.Module):
             raise ValueError(
                 "Reconstruction: loss is None and there is no perceptual loss: nothing to minimise"
             )
+        _between(model)
+        if isinstance(model, RIFE):
+            model.block_tea.requires_grad_(False)  # DistributedDataParallel would wait for its gradients
         self.model = model
         self.reconstruction = None if loss is None else _reconstruction(loss)
         self.perceptual = perceptual
@@ -111,6 +114,7 @@ class VoxelFlow(nn.Module):
         self, model: DVF, *, loss: str = "l1", flow_weight: float = 0.01, mask_weight: float = 0.005
     ) -> None:
         super().__init__()
+        _between(model)
         self.model = model
         self.reconstruction = _reconstruction(loss)
         self.flow_weight, self.mask_weight = flow_weight, mask_weight
@@ -235,6 +239,14 @@ def _reconstruction(name: str) -> Loss:
     if name not in RECONSTRUCTIONS:
         raise ValueError(f"loss must be {' or '.join(map(repr, RECONSTRUCTIONS))}; got {name!r}")
     return RECONSTRUCTIONS[name]
+
+
+def _between(model: nn.Module) -> None:
+    """Of all data the target is between the frames."""
+    if isinstance(model, DVF) and model.mode != "interpolate":
+        raise ValueError(
+            f"DVF: training needs mode 'interpolate': no data has a later frame; got {model.mode!r}"
+        )
 
 
 def _legal(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
