@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def test_overrides() -> None:
         ("batch=4.5", "batch: expected a whole number; got 4.5"),
         ("batch=true", "batch: expected a whole number; got True"),
         ("batch=0", "batch must be 1 or more; got 0"),
+        ("steps=0", "steps, or epochs, must be more than 0; got 0, None"),
         ("validation.every=0", "validation needs 1 step and 1 sample or more; got"),
         ("compile=1", "compile: expected true or false; got 1"),
         ("optimiser.rate=fast", "optimiser.rate: expected a number; got 'fast'"),
@@ -103,6 +105,8 @@ def test_errors_of_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         recipes.parse("- a")
     with pytest.raises(RecipeError, match="did you mean 'rife'"):
         recipes.load("rive")
+    with pytest.raises(RecipeError, match=r"must be more than 0; got None, -1.0"):
+        recipes.parse("model: {name: rife}\ndata: {kind: clips}\nepochs: -1")
     with pytest.raises(RecipeError, match=r"give steps"):
         recipes.parse("model: {name: rife}\nepochs: 3")
     with pytest.raises(FileNotFoundError):
@@ -170,8 +174,55 @@ def test_errors_of_parts() -> None:
         made("objective.options.loss=l3")
     with pytest.raises(RecipeError, match=r"objective.name: known_flow trains RIFE4, not rife"):
         made("objective.name=known_flow")
+    with pytest.raises(
+        RecipeError, match=r"objective: DVF: training needs mode 'interpolate'.*'extrapolate'"
+    ):
+        made("model={name: dvf, options: {mode: extrapolate}}", "objective.name=voxel_flow")
     with pytest.raises(RecipeError, match="blend has nothing to train"):
         made("model.name=blend")
+
+
+def test_differences() -> None:
+    """As they are typed; nothing of what only tells, writes or speeds up, nor of where files lie."""
+    perceptual = "objective.perceptual={layer: vgg16.conv4_3, weights: %s}"
+    begun = recipes.parse(LEAST, ["data={kind: clips, root: a}", perceptual % "a"])
+
+    def apart(*overrides: str, old: Recipe = begun) -> tuple[list[str], list[str]]:
+        new = recipes.parse(recipes.dump(old), overrides)
+        return recipes.differences(asdict(old), new)
+
+    free = [
+        "log=1",
+        "save=1",
+        "keep=1",
+        "validation={every: 1, samples: 1, data: {}}",
+        "about=a",
+        "compile=true",
+    ]
+    free += ["channels_last=true", "accumulate=2", "data.workers=1", "data.root=b", perceptual % "b"]
+    assert apart(*free) == ([], [])
+    assert apart("optimiser={name: adamax, betas: [0.5, 0.9]}", "average=0.99") == (
+        ["optimiser.name=adamw", "'optimiser.betas=[0.9, 0.999]'", "average=null"],
+        ["optimiser.name=adamax", "'optimiser.betas=[0.5, 0.9]'", "average=0.99"],
+    )
+    assert apart("model.options.scale=0.5") == (["'model.options={}'"], ["'model.options={scale: 0.5}'"])
+    assert apart("objective.perceptual=null")[1] == ["objective.perceptual=null"]
+    # What is to be typed leads back.
+    assert apart("objective.perceptual=null", *map(unquoted, apart("objective.perceptual=null")[0])) == (
+        [],
+        [],
+    )
+    assert apart("data.photographs=a") == (["data.photographs=null"], ["data.photographs=a"])
+    assert apart("steps=20") == ([], [])
+    cosine = recipes.parse(LEAST, ["schedule.kind=cosine"])
+    assert apart("steps=20", old=cosine) == (["steps=10"], ["steps=20"])
+    both = ["steps=10", "schedule.kind=cosine"]
+    assert apart("steps=20", "schedule.kind=constant", old=cosine)[0] == both
+
+
+def unquoted(text: str) -> str:
+    (word,) = shlex.split(text)
+    return word
 
 
 def test_schedules() -> None:

@@ -25,8 +25,8 @@ class Journal:
     """Use it in a `with` block around the training.
 
     `log.jsonl` has a JSON object a line, each with "step" (how many steps were done): of training "loss",
-    "terms", "rate", "gradient", "frames_per_second", "data" (share of time), "seconds"; of validation
-    "psnr" and "blend".
+    "terms", "rate", "gradient", "frames_per_second", "data" (share of time), "seconds" (of earlier
+    runs too); of validation "psnr" and "blend".
 
     Args:
         first: the step that the training begins with; what an earlier run told about later ones is removed.
@@ -40,7 +40,7 @@ class Journal:
         except ImportError as error:
             raise ImportError("training needs TensorBoard: pip install 'vfi-kernels[train]'") from error
         path = folder / "log.jsonl"
-        _forget(path, first)
+        self._earlier = _forget(path, first)
         self._lines = path.open("a")
         self._board = SummaryWriter(folder, purge_step=first + 1)
         self._first, self._steps, self._batch = first, steps, batch
@@ -88,7 +88,7 @@ class Journal:
             gradient=gradient,
             frames_per_second=round(speed, 3),
             data=round(share, 4),
-            seconds=round(now - self._begin, 3),
+            seconds=round(self._earlier + now - self._begin, 3),
         )
         _tell(
             f"step {done}/{self._steps}  loss {loss:.5g}  {speed:.3g} frames/s  data {share:.0%}  "
@@ -136,15 +136,22 @@ def _shown(frames: Tensor) -> Tensor:
     return frames[:SHOWN].detach().float().cpu().clamp(0, 1)
 
 
-def _forget(path: Path, first: int) -> None:
-    """Lines about steps after the checkpoint that a training goes on from; they will come again."""
+def _forget(path: Path, first: int) -> float:
+    """Lines about steps after the checkpoint that a training goes on from; they will come again.
+
+    Returns:
+        The seconds up to the last line that stays.
+    """
     if not path.exists():
-        return
-    known = []
+        return 0.0
+    known, seconds = [], 0.0
     for line in path.read_text().splitlines():
         try:
-            if json.loads(line)["step"] <= first:
-                known.append(line + "\n")
+            values = json.loads(line)
         except ValueError:  # cut short when the process was killed
             continue
+        if values["step"] <= first:
+            known.append(line + "\n")
+            seconds = values.get("seconds", seconds)
     saving.place(path, lambda unfinished: unfinished.write_text("".join(known)))
+    return seconds

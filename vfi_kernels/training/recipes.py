@@ -5,7 +5,9 @@ A recipe and a number of steps decide the result, on however many processes: see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -15,7 +17,22 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..data import Limits
 
-__all__ = ["Data", "Recipe", "RecipeError", "Validation", "dump", "load", "names", "parse"]
+__all__ = ["Data", "Recipe", "RecipeError", "Validation", "differences", "dump", "load", "names", "parse"]
+
+# What a training does not learn from: told, written, or made faster otherwise.
+FREE = {
+    "about",
+    "log",
+    "save",
+    "keep",
+    "validation",
+    "accumulate",
+    "channels_last",
+    "compile",
+    "data.workers",
+}
+# Where files lie; that they are the same files is up to the user.
+PLACES = {"data.root", "data.photographs", "objective.perceptual.weights"}
 
 
 class RecipeError(ValueError):
@@ -167,6 +184,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise RecipeError(f"recipe: give steps or epochs; got steps {self.steps}, epochs {self.epochs}")
+        if not 0 < (self.epochs if self.steps is None else self.steps) < math.inf:
+            raise RecipeError(
+                f"recipe: steps, or epochs, must be more than 0; got {self.steps}, {self.epochs}"
+            )
         for name in ("batch", "accumulate", "log", "save", "keep"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"recipe: {name} must be 1 or more; got {getattr(self, name)}")
@@ -229,6 +250,38 @@ def dump(recipe: Recipe) -> str:
     """All of it as YAML, defaults as well."""
     # YAML has no tuples.
     return _module().safe_dump(_plain(asdict(recipe)), sort_keys=False)
+
+
+def differences(begun: dict[str, Any], new: Recipe) -> tuple[list[str], list[str]]:
+    """What would have a training that was begun by one recipe, `asdict` of it, learn otherwise by another.
+
+    A constant schedule does not know how many steps there will be: more or fewer of them are no difference.
+
+    Returns:
+        The keys that differ with the old values, and with the new ones, as overrides to be typed in a shell.
+    """
+    old = _read(Recipe, begun, "")
+    endless = old.schedule.kind == new.schedule.kind == "constant"
+    free = FREE | ({"steps", "epochs"} if endless else set())
+    pairs = [pair for pair in _apart(old, new, "") if pair[0] not in free]
+    return tuple([_override(key, values[i]) for key, *values in pairs] for i in range(2))
+
+
+def _apart(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Keys with values that differ. Options are one value: a part of them could not be taken back."""
+    if is_dataclass(old) and is_dataclass(new) and key not in FREE:
+        for entry in fields(old):
+            name = f"{key}.{entry.name}" if key else entry.name
+            yield from _apart(getattr(old, entry.name), getattr(new, entry.name), name)
+    elif old != new and not (key in PLACES and old and new):
+        yield key, old, new
+
+
+def _override(key: str, value: Any) -> str:
+    if is_dataclass(value):
+        value = asdict(value)
+    text = _module().safe_dump(_plain(value), default_flow_style=True, sort_keys=False, width=math.inf)
+    return shlex.quote(f"{key}={text.strip().removesuffix('...').strip()}")
 
 
 def _plain(value: Any) -> Any:

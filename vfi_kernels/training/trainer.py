@@ -24,7 +24,7 @@ from .build import objective, optimiser
 from .journal import Journal
 from .objectives import Batch, Outcome
 from .processes import Group
-from .recipes import Recipe, RecipeError, dump
+from .recipes import Recipe, RecipeError, differences, dump
 
 __all__ = ["Diverged", "Trainer"]
 
@@ -44,7 +44,7 @@ class Trainer:
     Args:
         group: the processes that take part.
         resume: whether to go on from the newest checkpoint in the folder, if there is one. Without, a folder
-            with checkpoints is refused.
+            with checkpoints is refused, and so is going on by a recipe that would have learned otherwise.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, group: Group, *, resume: bool = False) -> None:
@@ -57,13 +57,21 @@ class Trainer:
         found = saving.newest(folder / "checkpoints")
         if found is not None and not resume:
             raise FileExistsError(f"{folder}: holds a training already; --resume goes on with it")
+        state = None if found is None else saving.load(found)
+        if state is not None:
+            self._compare(state["recipe"])
         self.source = sources.dataset(recipe.data, recipe.seed, flows=recipe.objective.name == "known_flow")
         self.held_out = sources.held_out(recipe)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.source) / recipe.batch)
         self.objective = objective(recipe).to(group.device)
         self.model: nn.Module = self.objective.model
-        if self.model.middle_only and sources.any_time(recipe.data):
-            raise RecipeError(f"data: {recipe.model.name} knows the middle only, and there are other times")
+        for where, data in (("data", recipe.data), ("validation.data", recipe.validation.data)):
+            if data is None or not self.model.middle_only:
+                continue
+            if sources.any_time(data, drawn=where == "data"):
+                raise RecipeError(
+                    f"{where}: {recipe.model.name} knows the middle only, and there are other times"
+                )
         if recipe.channels_last:
             self.objective.to(memory_format=torch.channels_last)
         self.optimiser = optimiser(recipe.optimiser, self.model)
@@ -73,8 +81,8 @@ class Trainer:
             mean = get_ema_multi_avg_fn(recipe.average)
             self.average = AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
         self.done = 0
-        if found is not None:
-            self._restore(saving.load(found))
+        if state is not None:
+            self._restore(state)
         if recipe.compile:
             self.objective.compile()
         self.parallel: nn.Module = self.objective
@@ -106,22 +114,27 @@ class Trainer:
                 parts = [self._laid_out(next(batches)) for _ in range(recipe.accumulate)]
                 waited = time.monotonic() - began
                 terms, gradient, outcome, stop = self.step(parts, signals)
-                last = stop or self.done == self.steps
+                ended = self.done == self.steps
+                stop = 0 if ended else stop  # nothing is left to stop
                 if told is not None:
                     told.waited(waited)
-                    if last or self.done % recipe.log == 0:
+                    if ended or stop or self.done % recipe.log == 0:
                         told.step(self.done, terms, self.rate, gradient)
-                if last or self.done % recipe.save == 0:
-                    self.save()
+                # What asks to stop may not wait for a validation. Otherwise a checkpoint comes after it: none
+                # is left out by a training that goes on from there.
                 if stop:
+                    self.save()
                     if told is not None:
                         told.stopped(self.done, signal.Signals(stop).name)
-                    return 128 + stop
-                if self.done == self.steps or self.done % recipe.validation.every == 0:
+                if ended or self.done % recipe.validation.every == 0:
                     psnr, blend = self.validate()
                     if told is not None:
                         told.validation(self.done, psnr, blend)
                         told.pictures(self.done, parts[-1], outcome)
+                if stop:
+                    return 128 + stop
+                if ended or self.done % recipe.save == 0:
+                    self.save()
         return 0
 
     def step(self, parts: list[Batch], signals: list[int]) -> tuple[dict[str, float], float, Outcome, int]:
@@ -202,7 +215,7 @@ class Trainer:
         return psnr, baseline
 
     def save(self) -> None:
-        """A checkpoint, and the weights. Processes are alike, so one of them writes."""
+        """The weights, and a checkpoint. Processes are alike, so one of them writes."""
         if not self.group.leads:
             return
         state = {
@@ -213,16 +226,26 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        saving.write_checkpoint(self.folder / "checkpoints", self.done, state, self.recipe.keep)
         model = self.recipe.model
+        # First: a training whose last checkpoint is there has nothing left to do.
         saving.write_weights(
             self.folder / "model.safetensors", self.result.state_dict(), model.name, model.options
         )
+        saving.write_checkpoint(self.folder / "checkpoints", self.done, state, self.recipe.keep)
+
+    def _compare(self, begun: dict[str, Any]) -> None:
+        old, new = (" ".join(values) for values in differences(begun, self.recipe))
+        if old:
+            raise RecipeError(
+                f"{self.folder}: was begun with {old}, and not with {new}; go on with the former "
+                f"({self.folder / 'recipe.yaml'} has all of it), or train another from its weights: "
+                f"model.checkpoint={self.folder / 'model.safetensors'} --out OTHER"
+            )
 
     def _restore(self, state: dict[str, Any]) -> None:
+        if state["step"] > self.steps:
+            raise RecipeError(f"steps: {state['step']} are done in {self.folder}; got {self.steps}")
         self.model.load_state_dict(state["model"])
-        if (self.average is None) != (state["average"] is None):
-            raise RecipeError("average: the training in the folder was begun otherwise")
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
