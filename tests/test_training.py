@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -41,6 +43,7 @@ def gradients(trainer: Trainer) -> dict[str, Tensor]:
 
 SYSTEMS = {
     # Sides of the frames, steps, and what of the loss they may leave.
+    "dvf": (32, 20, 0.8),
     "dvf_small": (32, 20, 0.8),
     "sepconv_small": (32, 20, 0.5),
     "sepconv++_small": (32, 20, 0.5),
@@ -56,6 +59,7 @@ SYSTEMS = {
 def test_overfits_one_batch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     side, steps, left = SYSTEMS[name]
     changes = [f"data.size=[{side}, {side}]", f"steps={steps}", "batch=2", "log=1", "validation.samples=1"]
+    changes += ["data.kind=synthetic", "data.workers=0", "epochs=null"]
     if "sepconv" in name:  # near blend there is little left to lose
         changes.append("model.options={}")
     stream = sources.stream
@@ -163,6 +167,23 @@ def test_half_precision(options: list[str], tmp_path: Path) -> None:
     assert all(map(torch.isfinite, map(torch.sum, trainer.model.state_dict().values())))
 
 
+def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses are an eager training's; a compiler of machine code would take minutes."""
+    compiled: list[torch.fx.GraphModule] = []
+
+    def noted(graph: torch.fx.GraphModule, _: object) -> Callable:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=noted))
+    changes = ["steps=3", "validation.samples=1", "accumulate=2"]
+    for folder, also in (("eager", []), ("compiled", ["compile=true"])):
+        assert Trainer(tiny(*changes, *also), tmp_path / folder, ALONE).run() == 0
+        assert bool(compiled) == bool(also)
+    assert log(tmp_path / "compiled") == pytest.approx(log(tmp_path / "eager"), rel=1e-5)
+    assert same(weights(tmp_path / "compiled"), weights(tmp_path / "eager"))
+
+
 def test_output_folder(tmp_path: Path) -> None:
     """What is written, and that a model and the command line take it."""
     assert (
@@ -249,6 +270,10 @@ def test_held_out_scenes_are_others() -> None:
     [
         (["accumulate=3"], "batch 4 cannot be divided into 3 parts on each of 1 processes"),
         (["model.name=sepconv", "objective={}"], "data: sepconv knows the middle only"),
+        (
+            ["model.name=sepconv", "objective={}", "data.timestep=0.5", "validation.data.timestep=null"],
+            "validation.data: sepconv knows the middle only",
+        ),
         (["data.kind=clips"], r"data.kind: only synthetic scenes have a known flow; got clips"),
         (["data.kind=clips", "objective={}"], r"data.root: clips are read from a folder"),
     ],
