@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 pytest.importorskip("av", reason="reading videos needs PyAV")
 pytest.importorskip("cv2", reason="reading images needs OpenCV")
 
+import av
 import cv2
 from clips import make_clip, picture
 
@@ -31,6 +33,9 @@ from vfi_kernels.data import (
 from vfi_kernels.data.augment import Frames
 from vfi_kernels.data.frames import Video, clips, read_image
 from vfi_kernels.video import VideoError, rgb_frames
+
+B_FRAMES = {"gop_size": 5, "max_b_frames": 2}
+OPEN_GOP = {"gop_size": 10, "options": {"x264-params": "open-gop=1:bframes=3"}}
 
 
 def save(path: Path, image: np.ndarray) -> None:
@@ -139,17 +144,76 @@ def test_clips_of_frames(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "tags"),
+    [
+        ("a.mp4", "libx264", B_FRAMES),
+        ("a.mkv", "libx264", B_FRAMES),
+        ("a.ts", "libx264", B_FRAMES),
+        ("a.avi", "libx264", B_FRAMES),
+        ("a.avi", "libx264", {"gop_size": 5, "max_b_frames": 0}),
+        ("a.mov", "mpeg4", B_FRAMES),
+        ("a.avi", "mpeg4", B_FRAMES),
+        ("a.ts", "mpeg2video", B_FRAMES),
+        ("a.mpg", "mpeg2video", B_FRAMES),
+        ("a.mpg", "mpeg1video", B_FRAMES),  # its chroma lies elsewhere
+        ("a.mp4", "libx264", OPEN_GOP),
+        ("a.avi", "libx264", OPEN_GOP),
+        # Key frames in name only: frames come later.
+        ("a.mkv", "libx264", {"gop_size": 5, "options": {"x264-params": "intra-refresh=1"}}),
+    ],
+)
+def test_frames_of_a_video(tmp_path: Path, name: str, codec: str, tags: dict[str, object]) -> None:
+    """Frames from anywhere, in any order, are those of decoding from the start."""
+    path = make_clip(tmp_path / name, 25, 24, codec=codec, tags=tags)
+    whole, video = list(rgb_frames(path)), Video(path)
+    assert len(video) == len(whole) == 24
+    for numbers in (*([number] for number in range(24)), [0, 1, 2], [6, 7, 8], [9, 4], [23, 0, 11], [3, 3]):
+        for number, frame in zip(numbers, video.frames(numbers), strict=True):
+            assert np.array_equal(frame, whole[number]), number
+    with pytest.raises(VideoError, match="frame 24 cannot be decoded"):
+        video.frames([23, 24])
+
+
+def test_frames_of_a_recording_that_begins_anywhere(tmp_path: Path) -> None:
+    """What lies before the first key frame is not counted."""
+    content = make_clip(tmp_path / "whole.ts", 25, 40, tags=B_FRAMES).read_bytes()
+    path = tmp_path / "cut.ts"
+    path.write_bytes(content[len(content) // 4 // 188 * 188 :])
+    whole, video = list(rgb_frames(path)), Video(path)
+    assert len(video) == len(whole) < 40
+    for number in range(len(whole)):
+        assert np.array_equal(video.frames([number])[0], whole[number]), number
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "b_frames"),
+    [("a.mp4", "libx264", 2), ("a.mkv", "libx264", 2), ("a.avi", "mpeg4", 0), ("a.ts", "libx264", 2),
+     ("a.mpg", "mpeg2video", 2)],
+)  # fmt: skip
+def test_videos_are_decoded_from_a_key_frame_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str, b_frames: int
+) -> None:
+    decoded = []
+
+    def seen(video: Video, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        for number, frame in original(video, first):
+            decoded.append(number)
+            yield number, frame
+
+    original = Video._decoded
+    monkeypatch.setattr(Video, "_decoded", seen)
+    tags = {"gop_size": 10, "max_b_frames": b_frames}
+    Video(make_clip(tmp_path / name, 25, 60, codec=codec, tags=tags)).frames([58])
+    assert decoded[-1] == 58
+    assert len(decoded) <= 12
+
+
 def test_clips_of_videos(tmp_path: Path) -> None:
-    """Frames out of the middle are those of decoding from the start; B-frames and key frames far apart."""
     (tmp_path / "deep").mkdir()
-    path = make_clip(tmp_path / "deep" / "a.mp4", 25, 14, tags={"gop_size": 5, "max_b_frames": 2})
+    path = make_clip(tmp_path / "deep" / "a.mp4", 25, 14, tags=B_FRAMES)
     make_clip(tmp_path / "b.mkv", 25, 7, codec="ffv1", start=40)
     whole = list(rgb_frames(path))
-    video = Video(path)
-    assert len(video) == 14
-    for numbers in ([0, 1, 2], [6, 7, 8], [13], [9, 4]):
-        for number, frame in zip(numbers, video.frames(numbers), strict=True):
-            assert np.array_equal(frame, whole[number])
     data = Clips(tmp_path, 3, drawn=False)
     assert [len(clip) for clip in data.clips] == [7, 14]
     assert len(data) == 2 + 4

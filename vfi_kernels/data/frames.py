@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import dropwhile
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..video._av import av
 
 __all__ = ["IMAGES", "VIDEOS", "ImageFolder", "Video", "clips", "read_image"]
 
@@ -57,17 +64,19 @@ class ImageFolder:
 class Video:
     """The frames of a video, from any place in it: what lies before the key frame there is not decoded.
 
-    Opening it reads the file once for the times of its frames; nothing is decoded then.
+    Opening it reads the file once for the times of its frames; nothing is decoded then. Where they do not
+    tell the frames (AVI with B-frames: FFmpeg makes them up in the order of decoding), or do not lead to a
+    key frame, frames are decoded from the first on and counted.
 
     Raises:
-        VideoError: it cannot be read, or its frames have no times (AVI: convert it).
+        VideoError: it cannot be read, or holds no pictures.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __len__(self) -> int:
-        return len(self._stamps)
+        return len(self._contents.stamps)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         from ..video.metrics import rgb_frames
@@ -75,46 +84,93 @@ class Video:
         return rgb_frames(self.path)
 
     @cached_property
-    def _stamps(self) -> list[int]:
+    def _contents(self) -> _Contents:
         from ..video._av import VideoError, av
+        from ..video.reading import opened
+        from ..video.signalling import chroma_siting
+        from ..video.streams import pictures_of
 
         try:
-            with av.open(f"file:{self.path}") as container:
-                stream = container.streams.video[0]
-                packets = [packet for packet in container.demux(stream) if packet.size]
-        except (av.FFmpegError, IndexError) as error:
-            raise VideoError(f"{self.path}: cannot be read as a video ({error})") from error
-        kept = [packet.pts for packet in packets if not packet.is_discard]
-        if None in kept or len(set(kept)) != len(kept):
-            raise VideoError(f"{self.path}: frames cannot be told by their times; convert it to MP4 or MKV")
-        return sorted(kept)
+            with opened(self.path) as container:
+                stream = pictures_of(container)
+                if stream is None:
+                    raise VideoError(f"{self.path}: holds no video stream")
+                siting = chroma_siting(stream)
+                packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+                made_up = container.format.name == "avi" and stream.codec_context.has_b_frames
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.path}: cannot be read as a video ({error.strerror})") from error
+        stamps = {packet.pts for packet in packets}
+        keys = [packet.pts for packet in packets if packet.is_keyframe]
+        if made_up or not keys or None in stamps or len(stamps) != len(packets):
+            return _Contents([None] * len(packets), [], siting)
+        # What is shown before the first key frame needs frames that are not there, and is not decoded.
+        shown = sorted(stamp for stamp in stamps if stamp >= keys[0])
+        numbers = {stamp: number for number, stamp in enumerate(shown)}
+        return _Contents(shown, sorted(numbers[key] for key in keys if key in numbers), siting)
 
     def frames(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """[H, W, 3] uint8 RGB each, numbers in any order."""
         from ..video._av import VideoError, av
-        from ..video.colour import Converter, to_image
 
-        wanted = {self._stamps[number] for number in numbers}
-        found: dict[int, np.ndarray] = {}
-        colour = None
+        wanted = set(numbers)
+        keys = self._contents.keys
+        key = keys[max(bisect_right(keys, min(wanted)) - 1, 0)] if keys else 0
         try:
-            with av.open(f"file:{self.path}") as container:
-                stream = container.streams.video[0]
-                stream.thread_count = 1  # workers are processes already
-                container.seek(min(wanted), stream=stream)
-                for frame in container.decode(stream):
-                    if frame.pts in wanted:
-                        if colour is None:
-                            colour = Converter(frame)
-                        found[frame.pts] = to_image(colour.to_rgb(frame)[0])
-                    if len(found) == len(wanted):
-                        break
+            found = self._found(wanted, key)
+            if key and len(found) < len(wanted):
+                found = self._found(wanted, 0)
         except av.FFmpegError as error:
             raise VideoError(f"{self.path}: damaged ({error.strerror})") from error
         if missing := wanted - found.keys():
-            number = self._stamps.index(min(missing))
-            raise VideoError(f"{self.path}: frame {number} cannot be decoded")
-        return [found[self._stamps[number]] for number in numbers]
+            raise VideoError(f"{self.path}: frame {min(missing)} cannot be decoded")
+        return [found[number] for number in numbers]
+
+    def _found(self, wanted: set[int], first: int) -> dict[int, np.ndarray]:
+        """Those of the wanted frames that come when decoding starts at a key frame, or at frame 0."""
+        from ..video.colour import Converter, to_image
+
+        found: dict[int, np.ndarray] = {}
+        colour = None
+        for number, frame in self._decoded(first):
+            if number in wanted:
+                if colour is None:
+                    colour = Converter(frame, siting=self._contents.siting)
+                found[number] = to_image(colour.to_rgb(frame)[0])
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _decoded(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their numbers, up to the first that is not the one that its place promises."""
+        from ..video._av import av
+        from ..video.reading import opened, seek
+        from ..video.streams import pictures_of
+
+        with opened(self.path) as container:
+            stream = pictures_of(container)
+            stream.thread_count = 1  # workers are processes already
+            if not first:
+                yield from enumerate(container.decode(stream))
+                return
+            stamps = self._contents.stamps
+            key = stamps[first]
+            with suppress(av.FFmpegError):  # where it does not get there, packets come from the start
+                seek(container, stream, key, stamps[0])
+            packets = dropwhile(lambda packet: packet.pts != key, container.demux(stream))
+            frames = (frame for packet in packets for frame in packet.decode())
+            for number, (frame, stamp) in enumerate(zip(frames, stamps[first:], strict=False), first):
+                if frame.pts != stamp:
+                    return
+                yield number, frame
+
+
+class _Contents(NamedTuple):
+    """What is known of a video before it is decoded; its frames in the order in which they are shown."""
+
+    stamps: list[int | None]  # None: they cannot be told by them
+    keys: list[int]  # numbers of the key frames that can be searched for
+    siting: str | None  # where the stream says its chroma samples lie
 
 
 def clips(root: Path) -> list[ImageFolder | Video]:

@@ -16,7 +16,7 @@ from .repairs import Due, Shape, fitted
 from .streams import pictures_of
 from .truncation import missing_bytes
 
-__all__ = ["Reader", "opened", "packets"]
+__all__ = ["Reader", "opened", "packets", "seek"]
 
 # How much earlier than its header says a Matroska file may end: writers round, and count the longest stream.
 SLACK = Fraction(1, 2)
@@ -59,6 +59,17 @@ def opened(
         container.close()
         raise
     return container
+
+
+def seek(container: av.container.InputContainer, stream: av.VideoStream, key: int, start: int) -> None:
+    """Go to a key frame's packet, or to others before it.
+
+    `key` is its time stamp in ticks, `start` that of the first frame. FFmpegError: it does not get there.
+    """
+    # Who has no index searches for the time of decoding, which is earlier.
+    indexed = "mp4" in container.format.name or "matroska" in container.format.name
+    early = 0 if indexed else round(SEARCHED_EARLIER / stream.time_base)
+    container.seek(max(key - early, min(key, start)), stream=stream)
 
 
 def packets(
@@ -238,10 +249,8 @@ class Reader:
         Raises:
             VideoError: as for the class.
         """
-        # Who has no index searches for the time of decoding, which is earlier.
-        early = 0 if self._is_mov or self._is_matroska else round(SEARCHED_EARLIER / self.tick)
         try:
-            self._container.seek(max(key - early, min(key, self._origin)), stream=self._stream)
+            seek(self._container, self._stream, key, self._origin)
             self._decoder.flush_buffers()
         except av.FFmpegError:
             return iter(())
