@@ -237,25 +237,23 @@ def save_for_caller(paths: list[Path]) -> None:
 
 
 def table(paths: list[Path]) -> list[str]:
-    """float32 and float16, contiguous: milliseconds, ratios, bandwidth, share of the limit."""
+    """Milliseconds, ratios, bandwidth, share of the limit."""
     lines = []
     for path in paths:
         content = json.loads(path.read_text())
         copy, fma = content["copy_gb_s"], content["fma_gflop_s"]
         lines += [f"{path.name}: copy {copy:.0f} GB/s, float32 FMA {fma:.0f} GFLOP/s"]
         lines += [
-            f"{'operation':22} {'pass':18} {'dtype':8} {'size':>6} "
+            f"{'operation':22} {'pass':18} {'dtype':8} {'layout':13} {'size':>6} "
             f"{'ours ms':>9} {'eager':>7} {'compile':>7} {'naive':>7} {'GB/s':>6} limit"
         ]
         for r in content["records"]:
-            if r["layout"] != "contiguous" or r["dtype"] not in ("float32", "float16"):
-                continue
             rivals = [r[f"{rival}_ms"] for rival in ("eager", "compile", "naive")]
             ratios = " ".join(f"{t / r['ours_ms']:6.1f}x" if t is not None else "      -" for t in rivals)
             label, what = (f"{r[a]} {r[b]}".strip() for a, b in (("op", "variant"), ("pass", "gradients")))
             share = f"{r['fraction_of_limit']:5.0%} err {r['max_abs_err']:.0e}"
             lines += [
-                f"{label:22} {what:18} {r['dtype']:8} {r['size']:>6} "
+                f"{label:22} {what:18} {r['dtype']:8} {r['layout']:13} {r['size']:>6} "
                 f"{r['ours_ms']:9.4f} {ratios} {r['bytes'] / r['ours_ms'] / 1e6:6.0f} {share}"
             ]
         if content["left_out"]:

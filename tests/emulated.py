@@ -1,9 +1,8 @@
 """The operators over the real CUDA kernels of csrc/cuda, run on CPU tensors by the emulator.
 
 The host side is the package's own run-time compilation route with another launcher, so its parameter structs
-and grids are
-tested as well. ``kernels()`` runs in this process; ``Recording`` writes the launches down for a sanitized
-child.
+and grids are tested as well. ``kernels()`` runs in this process; ``Recording`` writes the launches down for a
+sanitized child.
 """
 
 import ctypes

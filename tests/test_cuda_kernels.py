@@ -104,16 +104,21 @@ def test_sepconv_dtypes(dtypes, terms, padding):
     check(sepconv_inputs(17, terms, dtypes, padding, w=61))
 
 
+def check_half_taps(inputs: list, reference: str = DEVICE) -> None:
+    """Taps that meet at a replicated border are added, and rounded to their own dtype."""
+    there, dtype = on_device(inputs, reference), inputs[1][0].dtype
+    out, gradients = expected(there)
+    got, *found = run("sepconv", on_device(inputs))
+    oracle.assert_result(got, out, dtype)
+    assert_within(found, gradients, magnitudes_of(there)[1:], {HALF: 1e-3, BRAIN: 8e-3}[dtype])
+
+
 @pytest.mark.parametrize("padding", ["valid", "replicate"])
 @pytest.mark.parametrize("terms", [1, 2])
 @pytest.mark.parametrize("dtype", [HALF, BRAIN], ids=str)
-def test_sepconv_half_taps(dtype, terms, padding):
-    """Taps that meet at a replicated border are added, and rounded to their own dtype."""
-    inputs = on_device(sepconv_inputs(17, terms, (dtype, dtype), padding, w=61))
-    out, gradients = expected(inputs)
-    got, *found = run("sepconv", inputs)
-    oracle.assert_result(got, out, dtype)
-    assert_within(found, gradients, magnitudes_of(inputs)[1:], {HALF: 1e-3, BRAIN: 8e-3}[dtype])
+@pytest.mark.parametrize("width", [61, 62, 64])  # a lane accesses one tap, two or eight at once
+def test_sepconv_half_taps(width, dtype, terms, padding):
+    check_half_taps(sepconv_inputs(17, terms, (dtype, dtype), padding, w=width))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +133,7 @@ def test_sepconv_sizes(size):
 def test_band_under_sanitizers():
     """The case that `make gpu` gives to memcheck and racecheck, under which every kernel is slow."""
     check(sepconv_inputs(16, h=5, w=35), reference="cpu")
+    check_half_taps(sepconv_inputs(16, 1, (HALF, HALF), h=5, w=40), reference="cpu")
 
 
 def test_sepconv_of_channels_last_images():

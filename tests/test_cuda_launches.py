@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests import samples
 from tests.emulator import build
 from tests.samples import BYTE, FLOAT, HALF
 from vfi_kernels.jit.kernels import Kernels
@@ -56,11 +57,11 @@ class Recorder:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.params = b""
-        self.kernels = Kernels(self._launch, lambda device: 0)
+        self.kernels = Kernels(self._launch, lambda device: 99 << 10)
 
     def _launch(self, source, kernel, grid, block, shared, params, device) -> None:
         self.params = self.params or bytes(params)
-        self.lines.append(" ".join([kernel, *map(str, grid)]))
+        self.lines.append(" ".join([kernel, *map(str, grid), str(shared)]))
 
 
 def same_launches(compiled, operation: str, inputs: list, grads: list[Tensor] | None = None) -> list[str]:
@@ -213,3 +214,57 @@ def test_simple_kernels_where_wanted(compiled, monkeypatch, operation):
     monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
     names = all_launches(compiled, operation, ["pixels"] * 3, FLOAT, 2, 8, 6, 7)
     assert not any(part in name for name in names for part in ("tuned", "wide", "channels"))
+
+
+def same_sepconv(compiled, inputs: list, coarse: bool = False) -> set[str]:
+    """Compares the forward pass and all gradients; the kernels."""
+    images, verticals, *_ = inputs
+    types = f"Sepconv<{TYPE_NAMES[images[0].dtype]}, {TYPE_NAMES[verticals[0].dtype]}>"
+    forward = Recorder()
+    out = forward.kernels.sepconv(*inputs[:4], coarse)
+    assert compiled(f"forward {types}", forward.params) == forward.lines
+    lines = forward.lines
+    if images[0].dtype != BYTE:
+        backward = Recorder()
+        backward.kernels._sepconv_backward(out, *inputs[:4], coarse, 0xFF)
+        # Kernels of the tensor cores before the others there, in the order of the gradients here.
+        assert sorted(compiled(f"backward {types}", backward.params)) == sorted(backward.lines)
+        lines = lines + backward.lines
+    return {line.split("<")[0].removeprefix("sepconv_") for line in lines}
+
+
+BAND = {"band_forward", "band_vertical", "band_horizontal", "band_image"}
+TILED = {"tiled_forward", "tiled_taps", "tiled_image"}
+
+
+@pytest.mark.parametrize("padding", ["valid", "replicate"])
+@pytest.mark.parametrize("dtype", [FLOAT, HALF, BYTE], ids=str)
+@pytest.mark.parametrize("terms", [1, 2])
+def test_sepconv(compiled, terms, dtype, padding):
+    """Taps and channels at every limit, on a device with 99 KB of shared memory a block."""
+    sizes = [(1, 3, 5, 33), (2, 1, 130, 70), (1, 4, 67, 200), (300, 2, 17, 3)]
+    taps = [(5, 5), (15, 16), (16, 15), (16, 16), (17, 54), (51, 51), (52, 57), (53, 55), (54, 56), (55, 57),
+            (57, 57), (58, 20), (20, 58), (70, 70)]  # fmt: skip
+    names = set()
+    for n, c, h, w in sizes:
+        for kv, kh in taps:
+            inputs = samples.sepconv_inputs(terms, n, c, h, w, kv, kh, (dtype, FLOAT), padding)
+            for coarse in (False, True):
+                names |= same_sepconv(compiled, inputs, coarse)
+    assert names == {name for name in BAND | TILED if dtype != BYTE or "forward" in name}
+
+
+def test_layouts_of_sepconv(compiled):
+    images, verticals, horizontals, *padding = samples.sepconv_inputs(
+        1, 2, 3, 5, 33, 20, 20, (FLOAT, FLOAT), "replicate"
+    )
+    images = [images[0].contiguous(memory_format=LAST)]
+    assert same_sepconv(compiled, [images, verticals, horizontals, *padding]) == BAND
+    verticals = [verticals[0].contiguous(memory_format=LAST)]
+    assert same_sepconv(compiled, [images, verticals, horizontals, *padding]) == TILED
+
+
+def test_simple_sepconv_where_wanted(compiled, monkeypatch):
+    monkeypatch.setenv("VFI_CUDA_KERNELS", "simple")
+    inputs = samples.sepconv_inputs(2, 2, 3, 5, 33, 20, 20, (FLOAT, FLOAT), "replicate")
+    assert not same_sepconv(compiled, inputs) & (BAND | TILED)

@@ -69,11 +69,12 @@ def _calls():
     many = [[_image(1, 2, 3, 33)], [torch.randn(1, 70, 3, 33) / 70], [torch.randn(1, 40, 3, 33) / 40]]
     yield "sepconv", [*many, "replicate", False], 0b111
     # The tensor-core kernels, which take 16 taps and more.
-    for padding, dtype, width in [("valid", FLOAT, 33), ("replicate", HALF, 36)]:
+    bands = [("valid", FLOAT, FLOAT, 33), ("replicate", HALF, FLOAT, 36), ("valid", HALF, HALF, 40)]
+    for padding, dtype, taps, width in bands:
         rows, columns = (16, 17) if padding == "valid" else (0, 0)
         images = [_image(1, 3, 5 + rows, width + columns, dtype=dtype) for _ in range(2)]
-        verticals = [torch.randn(1, 17, 5, width) for _ in range(2)]
-        horizontals = [torch.randn(1, 18, 5, width) for _ in range(2)]
+        verticals = [torch.randn(1, 17, 5, width).to(taps) for _ in range(2)]
+        horizontals = [torch.randn(1, 18, 5, width).to(taps) for _ in range(2)]
         yield "sepconv", [images, verticals, horizontals, padding, False], 0b111111
 
 

@@ -64,8 +64,10 @@ def test_launch_through_cupy(monkeypatch):
                 (params,) = args
                 assert params.shape == (1,)  # how CuPy takes a struct by value
                 allowed.append((name, getattr(launch, "max_dynamic_shared_size_bytes", 0), shared_mem))
+                assert getattr(launch, "preferred_shared_memory_carveout", 0) == (100 if shared_mem else 0)
                 emulated.module().launch(name, grid, block, shared_mem, params.tobytes())
 
+            launch.shared_size_bytes = 64
             return launch
 
     scopes = []
@@ -84,7 +86,7 @@ def test_launch_through_cupy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda index: types.SimpleNamespace(cuda_stream=77))
 
-    kernels = Kernels(jit._launch_with(cupy), emulated.shared_limit)
+    kernels = Kernels(jit._launch_with(cupy, emulated.shared_limit), emulated.shared_limit)
     image = torch.rand(2, 3, 4, 5)
     for _ in range(2):
         (out,) = kernels.backwarp([image], torch.zeros(2, 2, 4, 5), "border")
@@ -96,10 +98,13 @@ def test_launch_through_cupy(monkeypatch):
     assert allowed == 2 * [(*kernel, 0, 0)]
 
     allowed.clear()
-    taps = torch.rand(1, 51, 1, 1)
-    kernels.sepconv([torch.rand(1, 3, 51, 51)], [taps], [taps], "valid", False)
-    [(_, permitted, used)] = allowed
-    assert permitted == used > 48 << 10
+    for count in (51, 20):
+        taps = torch.rand(1, count, 1, 1)
+        kernels.sepconv([torch.rand(1, 3, count, count)], [taps], [taps], "valid", False)
+    (kernel, permitted, used), other = allowed
+    assert permitted == emulated.shared_limit(image.device) - 64 >= used > 48 << 10
+    assert other[:2] == (kernel, permitted)
+    assert other[2] < used
 
 
 def test_missing_cupy_is_explained(monkeypatch):

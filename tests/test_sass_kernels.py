@@ -89,6 +89,7 @@ CASES = [
     ("warp_blend", "forward", "float16", 5, "tuned"),
     ("voxel_flow", "forward", "uint8", 5, "tuned"),
     ("sepconv_pair", "forward", "float32", 17, "band"),
+    ("sepconv_pair", "forward", "float16", 17, "band"),
     ("sepconv_pair", "forward", "float32", 5, "tiled"),
     ("warp_blend", "backward", "float32", 5, "tuned"),
     ("voxel_flow", "backward", "float16", 5, "tuned"),

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) pair_backward(const type
       const auto& frame = f ? q.frame1 : q.frame0;
       const auto& target = f ? q.grad_frame1 : q.grad_frame0;
       // Two loops over the channels: the taps of both tensors at once would not fit in the registers.
-      if (wants_inputs) {
+      if (Op::wants_slopes(p, f)) {
         const auto taps = taps_at(lane.x[f], lane.y[f], q.h, q.w, q.padding, frame.y, frame.x);
         for (int c = 0; c < q.c; ++c) {
           const A grad = number<A>(*q.grad_out.at(n, c, y, x));

@@ -113,7 +113,7 @@ __device__ __forceinline__ void multiply(Products& t, const Fragments<kCount>& b
   }
 }
 
-// How many neighbours in a row of taps a lane accesses at once: a pair, or in half precision 8, of which the
+// How many neighbours in a row of taps a lane accesses at once: 1, 2, or in half precision 8, of which the
 // four lanes of the row then exchange pairs. For a warp's 8 rows are 8 lines of memory, whatever their share.
 template <class F>
 __device__ __forceinline__ int pixels_at_once(const View<F>& taps, int w) {
@@ -121,7 +121,7 @@ __device__ __forceinline__ int pixels_at_once(const View<F>& taps, int w) {
   return in_groups<2>(taps) && w % 2 == 0 ? 2 : 1;
 }
 // The first pixel of a strip that lane t accesses.
-VFI_FN int first_pixel(int at_once, int t) { return (at_once == 8 ? 8 : 2) * t; }
+VFI_FN int lane_pixel(int at_once, int t) { return (at_once == 8 ? 8 : 2) * t; }
 
 // Transposes 4 x 4 words, a row of them in each of the four lanes with the same g.
 __device__ __forceinline__ void transpose(u32 (&word)[4]) {

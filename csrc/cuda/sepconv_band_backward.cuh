@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, 2) sepconv_band_vertical(const Sepco
       const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
       const Place at;
       const View<F>& result = term.grad_vertical;
-      const int at_once = pixels_at_once(result, p.w), first = first_pixel(at_once, t);
+      const int at_once = pixels_at_once(result, p.w), first = lane_pixel(at_once, t);
       const int columns = p.w - at.x - first;
       const float* const grad_out = memory.grad_out() + 2 * t;
       F* out = result.at(at.n, g, at.y + row, at.x + first);

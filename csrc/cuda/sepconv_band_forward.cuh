@@ -35,7 +35,7 @@ __device__ __forceinline__ void weigh(float (&sum)[kChannels], const Ring& ring,
                                       int slot, int row, int w) {
   const int lane = opaque(int(threadIdx.x)) % 32, g = lane / 4, t = lane % 4;
   const Place at;
-  const int at_once = pixels_at_once(term.vertical, w), first = first_pixel(at_once, t);
+  const int at_once = pixels_at_once(term.vertical, w), first = lane_pixel(at_once, t);
   const int columns = w - at.x - first;
   const F* taps = term.vertical.at(at.n, g, at.y + row, at.x + first);
   const int even = lane / 16 * Ring::Memory::kBlockBytes, odd = even * (2 * kSteps - 1);

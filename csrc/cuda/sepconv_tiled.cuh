@@ -6,12 +6,12 @@
 
 namespace vfi {
 
-constexpr int kTileColumns = 32, kTileWarps = kThreads / kTileColumns, kTileChannels = 3;
+constexpr int kTileColumns = 32, kTileChannels = 3;
 // Pixels of a thread, and rows of a block.
 template <class A>
 constexpr int kTilePixels = 16 / int(sizeof(A));
 template <class A>
-constexpr int kTileRows = kTileWarps * kTilePixels<A>;
+constexpr int kTileRows = kWarps * kTilePixels<A>;
 // Taps along one axis for which a block holds the image, in static shared memory, so there may be any number
 // of taps.
 template <class A>
@@ -51,7 +51,7 @@ __device__ __forceinline__ void fill(A (&tile)[kTileChannels][kRows][kColumns], 
                                      int columns) {
   for (int s = threadIdx.x % 32; s < columns; s += 32) {
     const T* column = term.image.at(n, first_c, 0, clamped(left + s - term.left, term.image_w));
-    for (int r = int(threadIdx.x / 32); r < rows; r += kTileWarps) {
+    for (int r = int(threadIdx.x / 32); r < rows; r += kWarps) {
       const T* pixel = column + clamped(top + r - term.top, term.image_h) * term.image.y;
 #pragma unroll
       for (int c = 0; c < kTileChannels; ++c)

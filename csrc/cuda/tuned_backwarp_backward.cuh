@@ -11,16 +11,9 @@ struct Position {
   float x, y;
 };
 
-// On 8.x as well 96 registers are 8 bytes too few here.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-constexpr int kBackwarpBackwardBlocks = 4;
-#else
-constexpr int kBackwarpBackwardBlocks = kBackwardBlocks;
-#endif
-
 // Every grad_image must be zero before.
 template <class F, int kPadding>
-__global__ void __launch_bounds__(kThreads, kBackwarpBackwardBlocks)
+__global__ void __launch_bounds__(kThreads, kChannelBlocks)
     backwarp_backward_tuned(const BackwarpParams<F, f32> p) {
   using Op = Backwarp<F, f32>;
   VFI_SHARED(SamplePlace, all_places, [kWarps][kRows][32]);

@@ -5,6 +5,13 @@
 
 namespace vfi {
 
+// Gradients over any number of channels: on 8.x as well 96 registers would be 8 bytes too few.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kChannelBlocks = 4;
+#else
+constexpr int kChannelBlocks = kBackwardBlocks;
+#endif
+
 // Where a pixel reads: its top left tap and the weights of all four.
 struct SamplePlace {
   int x, y;

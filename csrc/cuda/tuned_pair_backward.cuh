@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
                           ay = tuned_axis_at<kPadding>(at.y[f], q.h);
         Spot spot = spot_of(ax, ay);
         const auto offset_in = [&](const auto& v) { return u32(ay.lo) * u32(v.y) + u32(ax.lo) * kStep; };
-        if (wants_inputs) {
+        if (Op::wants_slopes(p, f)) {
           spot.offset = offset_in(f ? q.frame1 : q.frame0);
           float tap[4] = {};
           if (needs_exact(spot))

@@ -11,12 +11,12 @@ namespace vfi {
 
 // grad_frame0 and grad_frame1 must be zero before.
 template <class Op>
-__global__ void __launch_bounds__(kThreads, kBackwardBlocks)
+__global__ void __launch_bounds__(kThreads, kChannelBlocks)
     pair_backward_channels(const typename Op::Params p) {
   VFI_SHARED(GainedPlace, all_places, [kWarps][2][kRows][32]);
   auto& places = all_places[threadIdx.x / 32];
   const auto& q = p.pair;
-  const bool wants_inputs = Op::wants_inputs(p);
+  const int wanted = int(Op::wants_slopes(p, 0)) + 2 * int(Op::wants_slopes(p, 1));  // by frame
   const int n = blockIdx.z, lane = threadIdx.x % 32;
   const int y = int(blockIdx.y * kTileHeight + threadIdx.x / 32 * kRows), rows = min(kRows, q.h - y);
 #pragma unroll 1
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
         for (int k = 0; k < 4; ++k) place.weight[k] = spot.weight[k];
         place.gain = at.gain[f];
         __syncwarp();
-        if (!wants_inputs) continue;
+        if (!(wanted & 1 << f)) continue;
         const auto& frame = f ? q.frame1 : q.frame0;
         float tap[4] = {};
         if (__any_sync(kAllLanes, needs_exact(spot)))
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
           image_products<false>(frame, q.grad_out, q.c, places[f][row], piece, tap);
         sums[f] = slopes_of(ax, ay, tap);
       }
-      if (wants_inputs && lane < inside) Op::finish(p, n, piece.y, xi, at, sums);
+      if (wanted && lane < inside) Op::finish(p, n, piece.y, xi, at, sums);
     }
     piece.y = y;
 #pragma unroll 1

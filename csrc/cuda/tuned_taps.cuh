@@ -1,7 +1,7 @@
-// How the tuned kernels address and sample. They serve float32 sums, images of at least 2 x 2 pixels, and two
-// layouts: pixels side by side in planes (kStep 1), or three channels side by side (kStep 3). So the four
-// taps of a position are one offset and constants from there. Offsets within a plane have 32 bits; what all
-// threads share has 64.
+// How the tuned kernels address and sample. They serve float32 sums, images of at least 2 x 2 pixels, and
+// three layouts: pixels side by side in planes (kStep 1), three channels side by side (kStep 3), and wide
+// pixels, 16 bytes of channels at a time. In the first two the four taps of a position are one offset and
+// constants from there. Offsets within a plane have 32 bits; what all threads share has 64.
 #pragma once
 #include "../math/sample.h"
 #include "portable.cuh"

@@ -14,6 +14,6 @@
 #define VFI_FOR_EACH_FLOAT_PAIR(X) X(f32, f32) X(f16, f32)
 #define VFI_FOR_EACH_PAIR(X) VFI_FOR_EACH_FLOAT_PAIR(X) X(u8, f32)
 #define VFI_FOR_EACH_BACKWARP(X) X(f32, f32)
-#define VFI_FOR_EACH_FLOAT_BAND(X) X(f32, f32, false) X(f16, f32, false)
+#define VFI_FOR_EACH_FLOAT_BAND(X) X(f32, f32, false) X(f16, f32, false) X(f16, f16, false)
 #define VFI_FOR_EACH_BAND(X) VFI_FOR_EACH_FLOAT_BAND(X) X(u8, f32, false)
 #endif

@@ -11,20 +11,27 @@ import numpy as np
 import torch
 
 from vfi_kernels.jit import source
-from vfi_kernels.jit.kernels import OPERATORS, Kernels
+from vfi_kernels.jit.kernels import OPERATORS, Kernels, Launch, SharedLimit
 
 __all__ = ["available"]
 
 
 @functools.cache
-def _function(cupy, file: str, kernel: str, device: int):
-    """The compiled kernel; a module belongs to the device it was loaded on."""
+def _function(cupy, file: str, kernel: str, device: int, most_shared: int):
+    """The compiled kernel; a module belongs to the device it was loaded on.
+
+    most_shared: bytes of shared memory that a launch may ask for; 0 for a kernel that asks for none.
+    """
     options = ("-std=c++17", "-default-device")
     module = cupy.RawModule(code=source.inlined(file), options=options, name_expressions=(kernel,))
-    return module.get_function(kernel)
+    function = module.get_function(kernel)
+    if most_shared:  # the same for every launch: threads do not disturb each other
+        function.max_dynamic_shared_size_bytes = most_shared - function.shared_size_bytes
+        function.preferred_shared_memory_carveout = 100  # percent, so that two blocks fit where there is room
+    return function
 
 
-def _launch_with(cupy):
+def _launch_with(cupy, shared_limit: SharedLimit) -> Launch:
     def launch(
         file, kernel, grid, block, shared: int, params: ctypes.Structure, device: torch.device
     ) -> None:
@@ -33,9 +40,7 @@ def _launch_with(cupy):
         index = torch.cuda.current_device() if device.index is None else device.index
         stream = torch.cuda.current_stream(index).cuda_stream
         with cupy.cuda.Device(index), cupy.cuda.ExternalStream(stream, index):
-            function = _function(cupy, file, kernel, index)
-            if shared > 48 << 10:  # more than a kernel gets without asking
-                function.max_dynamic_shared_size_bytes = shared
+            function = _function(cupy, file, kernel, index, shared_limit(device) if shared else 0)
             function(grid, block, (by_value,), shared_mem=shared)
 
     return launch
@@ -61,7 +66,7 @@ def available() -> tuple[bool, str]:
         return False, "torch finds no CUDA device"
     global _library  # dropping it would take the registrations back
     _library = torch.library.Library("vfi_kernels", "IMPL")
-    kernels = Kernels(_launch_with(cupy), _shared_limit)
+    kernels = Kernels(_launch_with(cupy, _shared_limit), _shared_limit)
     for name in OPERATORS:
         _library.impl(name, getattr(kernels, name), "CUDA")
     return True, ""

@@ -1,14 +1,14 @@
 """When and how the kernels of sepconv are launched: csrc/cuda/launch_band.cuh and sepconv.cu once more."""
 
-from vfi_kernels.jit.choice import MAX_GRID
+from vfi_kernels.jit.choice import MAX_GRID_YZ, WARPS
 from vfi_kernels.jit.params import SepconvParams, SepconvTerm
 
 # csrc/cuda/sepconv_ring.cuh
-WARPS, STRIP, MARCH, CHANNELS, REACH, BEFORE = 4, 32, 64, 3, 64, 7
+STRIP, MARCH, CHANNELS, REACH, BEFORE = 32, 64, 3, 64, 7
 BLOCKS, STAGED_ROWS = 11, WARPS * REACH + BEFORE
 IMAGE_STRIP, IMAGE_BLOCKS, LEAST_ROWS = 64, 264, 16  # csrc/cuda/sepconv_band_image.cuh, launch_band.cuh
 PIXELS = IMAGE_STRIP - 8 + REACH
-TILE_COLUMNS, TILE_WARPS = 32, 4  # csrc/cuda/sepconv_tiled.cuh
+TILE_COLUMNS = 32  # csrc/cuda/sepconv_tiled.cuh
 TAP_GROUP, IMAGE_COLUMNS = 4, 128  # csrc/cuda/sepconv_tiled_backward.cuh; the latter is kThreads
 MIN_TAPS = 16  # fewer are not worth it, and the ring of rows would be shorter than a tile
 
@@ -57,6 +57,6 @@ def tiled_grid(params: SepconvParams, kernel: str, sum_bytes: int) -> tuple[int,
         columns, tiles = -(-term.image_w // IMAGE_COLUMNS), -(-term.image_h // (32 // sum_bytes))
     else:
         taps = {"forward": 1, "vertical": term.kv, "horizontal": term.kh}[kernel]
-        rows = TILE_WARPS * (16 // sum_bytes)
+        rows = WARPS * (16 // sum_bytes)
         columns, tiles = -(-params.w // TILE_COLUMNS), -(-params.h // rows) * -(-taps // TAP_GROUP)
-    return columns, min(tiles, MAX_GRID), min(params.n, MAX_GRID)
+    return columns, min(tiles, MAX_GRID_YZ), min(params.n, MAX_GRID_YZ)

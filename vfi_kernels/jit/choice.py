@@ -5,7 +5,7 @@ import os
 
 from vfi_kernels.jit.params import BackwarpParams, View, VoxelFlowParams, WarpBlendParams
 
-MAX_GRID = 65535  # kMaxGridYZ
+MAX_GRID_YZ = 65535  # kMaxGridYZ
 SUM_SIZE = 4  # of float32
 WARPS = 4  # kWarps
 PIECES = 2, 4  # kColumns, kRows
@@ -43,8 +43,8 @@ def _step(
     """How the tuned kernels address images, which share a layout; the inputs beside them have any. Views that
     a pass does not have are absent.
     """
-    most = MAX_GRID * WARPS * BACKWARP_PIECES[1]
-    served = n <= MAX_GRID and 2 <= h <= most and w >= 2 and not wants_simple()
+    most = MAX_GRID_YZ * WARPS * BACKWARP_PIECES[1]
+    served = n <= MAX_GRID_YZ and 2 <= h <= most and w >= 2 and not wants_simple()
     if not (served and all(is_compact(view, h, w) for view in [*images, *fields])):
         return SIMPLE
     present = [(view, size) for view, size in zip(images, sizes, strict=True) if view.data]

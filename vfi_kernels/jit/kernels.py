@@ -12,6 +12,7 @@ from torch import Tensor
 from vfi_kernels.jit import band
 from vfi_kernels.jit.choice import (
     BACKWARP_PIECES,
+    MAX_GRID_YZ,
     PIECES,
     WIDE,
     WIDE_PIECES,
@@ -38,7 +39,6 @@ from vfi_kernels.ops._register import ORDERED
 from vfi_kernels.reference.numbers import layout_of, sum_dtype
 
 THREADS = 128  # kThreads
-MAX_GRID_YZ = 65535  # kMaxGridYZ
 COLOURS = 3  # kColours
 
 # launch(source file, kernel, grid, block, bytes of shared memory, parameters, device)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vfi_kernels.jit.choice import WARPS
+from vfi_kernels.jit.choice import MAX_GRID_YZ, WARPS
 from vfi_kernels.jit.params import BackwarpParams, FramePair
 
 WIDTH, HEIGHT = 32, 16  # kOrderedWidth, kOrderedHeight
 CHANNELS = 3  # kOrderedChannels
-MAX_GRID_X, MAX_GRID_Y = (1 << 31) - 1, 65535  # of CUDA
+MAX_GRID_X = (1 << 31) - 1  # of CUDA
 
 
 def gather_frames(
@@ -33,6 +33,6 @@ def gather_frames(
 
     run(f"frame_reach<{reads}>", (blocks(reaches * shape.n * tiles), 1, 1))
     frames = shape.n // shape.repeat
-    groups = min(-(-channels // CHANNELS), MAX_GRID_Y)
+    groups = min(-(-channels // CHANNELS), MAX_GRID_YZ)
     run(f"frame_gather<{reads}>", (blocks(targets * frames * tiles), groups, 1))
     shape.reach = None

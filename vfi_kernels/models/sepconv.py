@@ -72,9 +72,9 @@ class SepConv(Interpolator):
             network sees different borders, so results differ a little.
         begin_as_blend: whether a network without weights begins close to the mean of the frames. Ours, for
             short trainings; the authors train for a day.
-        centred: whether the kernels see the frames without their mean colour, which the sum gets back. Kernels
-            whose sum is not 1 then cost contrast and not brightness, and a network without weights learns in
-            minutes what it else needs hours for. Ours; made for training, and not what released weights had.
+        centred: whether the kernels see the frames without their mean colour, which the sum gets back. Where
+            they do not sum to 1, contrast then suffers and not brightness, and a network without weights
+            learns in minutes. Ours, for training; released weights had it not.
     """
 
     multiple = 32
