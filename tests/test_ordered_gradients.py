@@ -95,7 +95,7 @@ def test_all_gradients(ordered, operation):
     oracle.assert_gradients([only_flow[2]], [expected[2]])
 
 
-@pytest.mark.parametrize("name", ["MAX_GRID_X", "MAX_GRID_Y"])
+@pytest.mark.parametrize("name", ["MAX_GRID_X", "MAX_GRID_YZ"])
 def test_more_work_than_blocks(ordered, monkeypatch, name):
     """Blocks stride over tiles and over channels."""
     grad, inputs = inputs_of("backwarp", 2, 2, 7, 35, 70, (FLOAT, FLOAT), "border")

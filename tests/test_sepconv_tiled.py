@@ -106,6 +106,6 @@ def test_inf_and_nan(kh, monkeypatch):
 def test_blocks_stride_beyond_the_limits_of_a_grid(monkeypatch):
     inputs, grad = inputs_of(h=35, w=40, kv=9, kh=6, n=3), samples.image(3, 3, 35, 40)
     expected = [*both(inputs, monkeypatch)[0], *both(inputs, monkeypatch, grad)[0]]
-    monkeypatch.setattr(band, "MAX_GRID", 2)
+    monkeypatch.setattr(band, "MAX_GRID_YZ", 2)
     got = [*both(inputs, monkeypatch)[0], *both(inputs, monkeypatch, grad)[0]]
     assert all(map(torch.equal, got, expected))
