@@ -1,21 +1,23 @@
-"""Keeps the curves of trainings, and writes their table into docs/training.md.
+"""Keeps the curves of trainings, and writes their table into docs/training.md, and that of loading data.
 
     python benchmarks/training.py [FOLDER of a training ...] [--check]
 
-A folder has the recipe's name; its log becomes results/training/NAME.json. The table between the two markers
-is made of these files alone. --check writes nothing and exits 1 where that would change the table.
+A folder has the recipe's name; its log becomes results/training/NAME.json. The tables between the markers are
+made of these files, and of those of loading.py in results/loading, alone. --check writes nothing and exits 1
+where that would change a table.
 """
 
 import argparse
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/training", ROOT / "docs/training.md"
-BEGIN, END = "<!-- curves:begin -->", "<!-- curves:end -->"
+LOADING = ROOT / "benchmarks/results/loading"
 # Of all steps, where the table looks at a curve.
 PLACES = (0.125, 0.25, 0.5, 1)
 HEAD = "| recipe | steps | minutes | frames a second | data | 1/8 | 1/4 | 1/2 | end | `blend` | better by |"
@@ -36,10 +38,10 @@ def kept(folder: Path) -> dict[str, Any]:
     }
 
 
-def row(run: dict[str, Any]) -> str:
+def row(run: dict[str, Any]) -> list[str]:
     last, psnr = run["psnr"][-1]
     curve = [next(value for step, value in run["psnr"] if step >= part * last) for part in PLACES]
-    cells = [
+    return [
         f"`{run['recipe']}`",
         str(last),
         f"{run['minutes']:.1f}",
@@ -49,16 +51,42 @@ def row(run: dict[str, Any]) -> str:
         f"{run['blend']:.2f}",
         f"{psnr - run['blend']:+.2f}",
     ]
-    return f"| {' | '.join(cells)} |"
+
+
+def loading(run: dict[str, Any]) -> list[str]:
+    """Samples a second on a machine, and what it is."""
+    machine, records = run["machine"], run["records"]
+    rates = list(records[0]["samples"])
+    head = ["recipe", "data", *(rate.replace("_", " = ") for rate in rates)]
+    rows = (
+        [f"`{record['recipe']}`", record["data"].replace("_", " ")]
+        + [f"{statistics.median(record['samples'][rate]):.3g}" for rate in rates]
+        for record in records
+    )
+    device = machine["gpu"] or machine["cpu"]
+    facts = f"{device}; processors of the CPU: {machine['cores']}; load average: {machine['load_average']}"
+    return [facts, "", *table(f"| {' | '.join(head)} |", rows)]
+
+
+def table(head: str, rows: Iterable[list[str]]) -> list[str]:
+    return [head, "|" + "---|" * (head.count("|") - 1), *(f"| {' | '.join(cells)} |" for cells in rows)]
+
+
+def filled(text: str, name: str, lines: list[str]) -> str:
+    """The page with these lines between the markers of this name."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
+    return "\n".join([before, *lines, after])
 
 
 def page() -> str:
     """docs/training.md as it should be."""
-    runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    table = [HEAD, "|" + "---|" * (HEAD.count("|") - 1), *map(row, runs)]
-    text = PAGE.read_text()
-    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    return "\n".join([before, *table, after])
+    runs, machines = (
+        [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        for folder in (RESULTS, LOADING)
+    )
+    text = filled(PAGE.read_text(), "curves", table(HEAD, map(row, runs)))
+    return filled(text, "loading", [line for run in machines for line in loading(run)])
 
 
 def main() -> int:
