@@ -186,7 +186,7 @@ def test_options_of_every_model() -> None:
     assert models.registry.options("rife") == {"scale": 1.0, "tta": False}
     assert models.registry.options("rife_v4.6") == {"ensemble": False, "scale": 1.0, "tta": False}
     assert models.registry.options("dvf") == {"mode": "interpolate", "multiscale": False}
-    assert models.registry.options("sepconv") == {"padding": None}
+    assert models.registry.options("sepconv") == {"padding": None, "centred": False}
     assert models.registry.options("superslomo") == {"align_corners": True, "size": "pad"}
     assert models.registry.options("flow") == {}
 

@@ -6,7 +6,7 @@
 namespace vfi {
 
 // Of a tuned gradient on a multiprocessor: leaves a thread 96 registers, or 128 where it would spill.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1200 || __CUDA_ARCH__ < 800)
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1000 || __CUDA_ARCH__ < 800)
 constexpr int kBackwardBlocks = 4;
 #else
 constexpr int kBackwardBlocks = 5;
