@@ -34,7 +34,8 @@ from vfi_kernels.data.augment import Frames
 from vfi_kernels.data.frames import Video, clips, read_image
 from vfi_kernels.video import VideoError, rgb_frames
 
-B_FRAMES = {"gop_size": 5, "max_b_frames": 2}
+# Small pictures of MPEG-PS share time stamps, and the number of threads decides how small they are.
+B_FRAMES = {"gop_size": 5, "max_b_frames": 2, "thread_count": 1}
 OPEN_GOP = {"gop_size": 10, "options": {"x264-params": "open-gop=1:bframes=3"}}
 
 
