@@ -8,6 +8,7 @@ import torch
 
 import vfi_kernels
 from tests import nvrtc
+from vfi_kernels.jit.kernels import Kernels
 
 pytestmark = pytest.mark.host_only
 
@@ -170,3 +171,33 @@ def expected(case, direction: str, tensors: list[torch.Tensor]) -> Iterator[tupl
         yield from enumerate((gradients[n] for n in order), count + 1)
         for place, reach in enumerate(tensors[2 * count + 1 :], 2 * count + 1):
             yield place, reach.clone()  # as the emulator wrote it; the traced kernel writes it again
+
+
+@pytest.mark.parametrize("frame", [0, 1])
+@pytest.mark.parametrize(("channels", "kernel"), [(3, "tuned"), (4, "channels"), (3, "simple")])
+def test_the_gradient_of_one_flow_leaves_the_other_frame_alone(
+    compiler, monkeypatch, channels, kernel, frame
+):
+    monkeypatch.setenv("VFI_CUDA_KERNELS", kernel)
+    tracing, found = compiler.tracing, []
+
+    def record(file, kernel, grid, block, shared, params, device) -> None:
+        found.append(tracing.Launch(file, kernel, grid, block, shared, bytes(params)))
+
+    frames = [torch.rand(1, channels, 24, 128) for _ in range(2)]
+    flows, mask = [torch.rand(1, 2, 24, 128) for _ in range(2)], torch.rand(1, 1, 24, 128)
+    inputs, grad = [*frames, *flows, mask, None, False, "border"], torch.rand(1, channels, 24, 128)
+    results = Kernels(record, lambda device: 0)._warp_blend_backward(grad, *inputs, 1 << 2 + frame)
+    (launch,) = found
+    assert kernel in launch.kernel or kernel == "simple"
+    device = tracing.Device(
+        [*frames, *flows, mask, grad, *(r for r in results if r is not None and r.numel())]
+    )
+    code = tracing.compiled(launch.file, launch.kernel, "90")
+    warps = tracing.traced(launch, code, compiler.hardware.HOPPER, device)
+    sectors = {sector for warp in warps for access in warp.accesses.values() for sector in access.sectors}
+    read = [
+        any(base <= sector * tracing.SECTOR < base + len(data) for sector in sectors)
+        for base, data in device.ranges[:2]
+    ]
+    assert read == [frame == 0, frame == 1]
