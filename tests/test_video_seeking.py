@@ -18,7 +18,7 @@ from test_video_chunks import BLEND, clip_of
 
 from vfi_kernels import cli
 from vfi_kernels.video import Options, chunks, jobs, reading
-from vfi_kernels.video.reading import packets
+from vfi_kernels.video.demuxing import packets
 
 F = Fraction
 

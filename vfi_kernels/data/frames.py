@@ -86,7 +86,7 @@ class Video:
     @cached_property
     def _contents(self) -> _Contents:
         from ..video._av import VideoError, av
-        from ..video.reading import opened
+        from ..video.demuxing import opened
         from ..video.signalling import chroma_siting
         from ..video.streams import pictures_of
 
@@ -144,7 +144,7 @@ class Video:
     def _decoded(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames with their numbers, up to the first that is not the one that its place promises."""
         from ..video._av import av
-        from ..video.reading import opened, seek
+        from ..video.demuxing import opened, seek
         from ..video.streams import pictures_of
 
         with opened(self.path) as container:

@@ -11,8 +11,8 @@ from typing import Any
 from . import cutting, images, limits, muxing, sequences
 from . import plan as plans
 from . import schedule as schedules
+from .demuxing import opened
 from .options import Options
-from .reading import opened
 from .sources import Source, open_source
 
 __all__ = ["describe"]

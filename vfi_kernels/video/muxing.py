@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from . import limits, matroska, repairs, sequences, signature, streams, timing
 from ._av import VideoError, av
+from .demuxing import opened, packets
 from .encoding import Encoding, complete_or_absent, guarded
 from .images import Images
 from .plan import Plan, encoding_for
-from .reading import opened, packets
 from .sources import Source, open_source
 
 __all__ = ["check", "merge"]
